@@ -1,0 +1,54 @@
+#include "espalier/core/json.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "espalier/core/error.h"
+#include "espalier/core/files.h"
+
+namespace espalier {
+namespace {
+
+constexpr int kMaxDepth = 64;  // deeper documents are hostile: no format we read nests further than 8
+
+// Watches the parse: duplicate keys and depth are errors before the document tree grows.
+class Watch {
+ public:
+  explicit Watch(const std::string& where) : where_(where) {}
+
+  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    if (depth > kMaxDepth) throw IoError(fmt::format("{}: JSON nested deeper than {} levels", where_, kMaxDepth));
+    if (event == Json::parse_event_t::object_start) keys_.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys_.pop_back();
+    if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second)
+      throw IoError(fmt::format("{}: duplicate JSON key '{}'", where_, parsed.get<std::string>()));
+    return true;
+  }
+
+ private:
+  std::string where_;
+  std::vector<std::set<std::string>> keys_;
+};
+
+}  // namespace
+
+Json ParseJson(std::string_view text, const std::string& where) {
+  Watch watch(where);
+  try {
+    return Json::parse(text, [&watch](int depth, Json::parse_event_t event, Json& parsed) { return watch(depth, event, parsed); });
+  } catch (const Json::parse_error& error) {
+    throw IoError(fmt::format("{}: not valid JSON at byte {}; expected a complete UTF-8 JSON document", where, error.byte));
+  }
+}
+
+Json ReadJson(const std::filesystem::path& path, size_t max_bytes) {
+  return ParseJson(ReadFile(path, max_bytes), path.string());
+}
+
+std::string DumpJson(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+void WriteJson(const std::filesystem::path& path, const Json& json) { WriteFile(path, DumpJson(json)); }
+
+}  // namespace espalier
