@@ -1,0 +1,24 @@
+#pragma once
+// Token windows for calibration, analysis and healing.
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "espalier/core/options.h"
+#include "espalier/io/text.h"
+
+namespace espalier {
+
+class Tokenizer;
+
+// The options of a text source in a recipe: path and document range.
+std::vector<OptionSpec> TextSourceOptions();
+TextSource TextSourceFrom(const Options& options);
+
+// Documents in an order that depends on the seed, each tokenized, joined by the tokens of two newlines and cut into
+// consecutive windows: [sequences, length] int64 on the CPU. With `sequences` 0, as many as the text gives.
+// RecipeError when the text is too short, saying how many tokens there are and were asked for.
+at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length, uint64_t seed);
+
+}  // namespace espalier

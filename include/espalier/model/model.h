@@ -1,0 +1,85 @@
+#pragma once
+// A model is a struct of tensors by role. Nothing here knows a checkpoint's names, and nothing owns gradients.
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "espalier/model/config.h"
+
+namespace espalier {
+
+// W + scale * B A (Hu et al. 2021, arXiv 2106.09685), applied without forming the sum.
+struct LowRank {
+  at::Tensor a;  // [r, in]
+  at::Tensor b;  // [out, r]
+  double scale = 1;
+};
+
+struct Linear {
+  at::Tensor weight;  // [out, in]; undefined: the layer is absent
+  at::Tensor bias;    // [out] or undefined
+  std::shared_ptr<const LowRank> low_rank;
+
+  bool defined() const { return weight.defined(); }
+  at::Tensor Apply(const at::Tensor& x) const;  // [..., in] -> [..., out]
+};
+
+struct Attention {
+  Linear w_q;  // [H*D, C]
+  Linear w_k;  // [G*D, C]
+  Linear w_v;  // [G*D, C]
+  Linear w_o;  // [C, H*D]
+};
+
+struct FeedForward {
+  Linear w_gate;  // [F, C]
+  Linear w_up;    // [F, C]
+  Linear w_down;  // [C, F]
+};
+
+// The linear layers of a block, for code that treats them alike.
+enum class Role { kQ, kK, kV, kO, kGate, kUp, kDown };
+inline constexpr Role kRoles[] = {Role::kQ, Role::kK, Role::kV, Role::kO, Role::kGate, Role::kUp, Role::kDown};
+std::string_view RoleName(Role role);  // "w_q"
+
+struct Block {
+  at::Tensor attention_norm;  // [C]
+  Attention attention;
+  at::Tensor ffn_norm;  // [C]
+  FeedForward ffn;
+
+  Linear& At(Role role);
+  const Linear& At(Role role) const;
+};
+
+struct Model {
+  ModelConfig config;
+  at::Tensor embedding;  // [V, C]
+  std::vector<Block> blocks;
+  at::Tensor final_norm;  // [C]
+  at::Tensor head;        // [V, C]; undefined when tied to the embedding
+
+  const at::Tensor& Head() const { return head.defined() ? head : embedding; }
+  at::Device device() const { return embedding.device(); }
+  at::ScalarType dtype() const { return embedding.scalar_type(); }
+};
+
+// Every tensor of the model with a name of its role ("block3.w_q.weight"), in a fixed order. Low-rank factors are not listed.
+struct NamedTensorRef {
+  std::string name;
+  at::Tensor* tensor;
+};
+std::vector<NamedTensorRef> TensorsOf(Model& model);
+
+// A copy whose tensors share nothing with the original, in `dtype` on `device`.
+Model CopyModel(const Model& model, at::ScalarType dtype, at::Device device);
+int64_t CountParameters(const Model& model);       // a tied head counts once
+int64_t CountBlockParameters(const Model& model);  // everything in the blocks
+
+// Throws ShapeError naming the tensor, what was found and what the configuration expects.
+void CheckShapes(const Model& model);
+
+}  // namespace espalier

@@ -1,0 +1,152 @@
+#include "espalier/calibrate/statistics.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "espalier/core/error.h"
+#include "espalier/io/tensors.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+// Keeps the larger of two maxima and where it was.
+void TakeMax(Moments& into, const Tensor& max, const Tensor& at) {
+  const Tensor larger = max > into.max;  // [n]
+  into.max = at::where(larger, max, into.max);
+  into.max_at = at::where(larger.unsqueeze(1), at, into.max_at);
+}
+
+void SaveMoments(NamedTensors& tensors, const std::string& name, const Moments& moments) {
+  tensors[name + ".count"] = at::tensor(moments.count, at::kLong);
+  tensors[name + ".mean"] = moments.mean;
+  tensors[name + ".squares"] = moments.squares;
+  tensors[name + ".max"] = moments.max;
+  tensors[name + ".max_at"] = moments.max_at;
+  if (moments.products.defined()) tensors[name + ".products"] = moments.products.to(at::kFloat);
+}
+
+const Tensor& Get(const NamedTensors& tensors, const std::string& name, const std::string& file) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) throw IoError(fmt::format("{}: no tensor '{}'; expected the statistics of a calibration", file, name));
+  return found->second;
+}
+
+Moments LoadMoments(const NamedTensors& tensors, const std::string& name, const std::string& file) {
+  Moments moments;
+  moments.count = Get(tensors, name + ".count", file).item<int64_t>();
+  moments.mean = Get(tensors, name + ".mean", file);
+  moments.squares = Get(tensors, name + ".squares", file);
+  moments.max = Get(tensors, name + ".max", file);
+  moments.max_at = Get(tensors, name + ".max_at", file);
+  if (tensors.contains(name + ".products")) moments.products = tensors.at(name + ".products");
+  return moments;
+}
+
+}  // namespace
+
+Moments Moments::Empty(int64_t n, bool with_products) {
+  Moments moments;
+  moments.mean = at::zeros({n}, at::kDouble);
+  moments.squares = at::zeros({n}, at::kDouble);
+  moments.max = at::full({n}, -1.0, at::kDouble);
+  moments.max_at = at::zeros({n, 2}, at::kLong);
+  if (with_products) moments.products = at::zeros({n, n}, at::kDouble);
+  return moments;
+}
+
+void Moments::Add(const Tensor& x, const Tensor& where) {
+  if (x.size(0) == 0) return;
+  Moments batch;
+  batch.count = x.size(0);
+  const Tensor wide = x.to(at::kDouble).cpu();
+  batch.mean = wide.mean(0);
+  const Tensor centred = wide - batch.mean;  // [N, n]
+  batch.squares = centred.square().sum(0);
+  const auto [max, row] = wide.abs().max(0);
+  batch.max = max;
+  batch.max_at = where.index_select(0, row);
+  // Float32 products of centred values, summed over one batch only; batches add up in float64.
+  if (products.defined()) {
+    const Tensor narrow = centred.to(x.device(), at::kFloat);
+    batch.products = narrow.t().matmul(narrow).to(at::kDouble).cpu();
+  }
+  Merge(batch);
+}
+
+void Moments::Merge(const Moments& other) {
+  if (other.count == 0) return;
+  if (mean.sizes() != other.mean.sizes())
+    throw ShapeError(fmt::format("statistics: expected {} channels, got {}", mean.size(0), other.mean.size(0)));
+  const double n = static_cast<double>(count), m = static_cast<double>(other.count);
+  const Tensor delta = other.mean - mean;
+  squares = squares + other.squares + delta.square() * (n * m / (n + m));
+  if (products.defined() && other.products.defined()) products.add_(other.products.to(at::kDouble)).addr_(delta, delta, 1, n * m / (n + m));
+  mean = mean + delta * (m / (n + m));
+  count += other.count;
+  TakeMax(*this, other.max, other.max_at);
+}
+
+Tensor Moments::Variance() const { return squares / static_cast<double>(std::max<int64_t>(count, 1)); }
+
+Tensor Moments::SumOfSquares() const { return squares + mean.square() * static_cast<double>(count); }
+
+Moments SiteStatistics::All() const {
+  Moments all = ordinary;
+  if (all.products.defined()) all.products = outlier.products.defined() ? all.products.to(at::kDouble).clone() : Tensor();
+  all.Merge(outlier);
+  return all;
+}
+
+void Statistics::Merge(const Statistics& other) {
+  if (blocks.size() != other.blocks.size())
+    throw ShapeError(fmt::format("statistics: expected {} blocks, got {}", blocks.size(), other.blocks.size()));
+  sequences += other.sequences;
+  for (size_t l = 0; l < blocks.size(); ++l) {
+    blocks[l].head_out.ordinary.Merge(other.blocks[l].head_out.ordinary);
+    blocks[l].head_out.outlier.Merge(other.blocks[l].head_out.outlier);
+    blocks[l].ffn_hidden.ordinary.Merge(other.blocks[l].ffn_hidden.ordinary);
+    blocks[l].ffn_hidden.outlier.Merge(other.blocks[l].ffn_hidden.outlier);
+  }
+}
+
+void SaveStatistics(const Statistics& statistics, const std::filesystem::path& path) {
+  NamedTensors tensors;
+  for (size_t l = 0; l < statistics.blocks.size(); ++l) {
+    const BlockStatistics& block = statistics.blocks[l];
+    SaveMoments(tensors, fmt::format("block{}.head_out.ordinary", l), block.head_out.ordinary);
+    SaveMoments(tensors, fmt::format("block{}.head_out.outlier", l), block.head_out.outlier);
+    SaveMoments(tensors, fmt::format("block{}.ffn_hidden.ordinary", l), block.ffn_hidden.ordinary);
+    SaveMoments(tensors, fmt::format("block{}.ffn_hidden.outlier", l), block.ffn_hidden.outlier);
+  }
+  SaveTensors(path, tensors,
+              {{"format", "espalier.statistics/1"}, {"blocks", std::to_string(statistics.blocks.size())},
+               {"sequences", std::to_string(statistics.sequences)}, {"length", std::to_string(statistics.length)},
+               {"outlier_ratio", fmt::format("{}", statistics.outlier_ratio)}});
+}
+
+Statistics LoadStatistics(const std::filesystem::path& path) {
+  const SafetensorsFile file(path);
+  const auto number = [&](const char* key) {
+    const auto found = file.metadata().find(key);
+    if (found == file.metadata().end()) throw IoError(fmt::format("{}: no '{}' in the metadata; expected the statistics of a calibration", path.string(), key));
+    return std::stod(found->second);
+  };
+  Statistics statistics;
+  statistics.sequences = static_cast<int64_t>(number("sequences"));
+  statistics.length = static_cast<int64_t>(number("length"));
+  statistics.outlier_ratio = number("outlier_ratio");
+  const NamedTensors tensors = LoadTensors(path);
+  for (int64_t l = 0; l < static_cast<int64_t>(number("blocks")); ++l) {
+    BlockStatistics block;
+    block.head_out.ordinary = LoadMoments(tensors, fmt::format("block{}.head_out.ordinary", l), path.string());
+    block.head_out.outlier = LoadMoments(tensors, fmt::format("block{}.head_out.outlier", l), path.string());
+    block.ffn_hidden.ordinary = LoadMoments(tensors, fmt::format("block{}.ffn_hidden.ordinary", l), path.string());
+    block.ffn_hidden.outlier = LoadMoments(tensors, fmt::format("block{}.ffn_hidden.outlier", l), path.string());
+    statistics.blocks.push_back(std::move(block));
+  }
+  return statistics;
+}
+
+}  // namespace espalier

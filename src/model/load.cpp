@@ -1,0 +1,132 @@
+#include "espalier/model/load.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "espalier/core/error.h"
+#include "espalier/core/files.h"
+#include "espalier/core/log.h"
+#include "espalier/io/checkpoint.h"
+#include "espalier/io/tokenizer.h"
+#include "espalier/model/family.h"
+
+namespace espalier {
+namespace {
+
+void CheckFinite(const std::string& file, const std::string& name, const at::Tensor& tensor) {
+  // The sum of a finite tensor is finite unless it overflows: a cheap test that is right when it passes.
+  if (std::isfinite(tensor.sum(at::kDouble).item<double>())) return;
+  const at::Tensor bad = at::isfinite(tensor.flatten()).logical_not().nonzero();
+  if (bad.numel() == 0) return;
+  throw NumericError(fmt::format("{}: {}: element {} is not finite ({} such elements); the checkpoint is damaged", file, name,
+                                 bad[0].item<int64_t>(), bad.size(0)));
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const ModelFamily& family, at::ScalarType dtype, at::Device device)
+      : checkpoint_(checkpoint), family_(family), dtype_(dtype), device_(device) {}
+
+  Model Load() {
+    Model model;
+    model.config = family_.ReadConfig(checkpoint_);
+    CheckVocabulary(model.config);
+    model.embedding = Tensor(model.config, 0, "embedding");
+    model.final_norm = Tensor(model.config, 0, "final_norm");
+    if (!model.config.tied_head) model.head = Tensor(model.config, 0, "head");
+    Progress progress("load", model.config.L());
+    for (int64_t l = 0; l < model.config.L(); ++l) {
+      model.blocks.push_back(LoadBlock(model.config, l));
+      progress.Step();
+    }
+    CheckShapes(model);
+    return model;
+  }
+
+ private:
+  // Headers claim sizes; nothing is read before the largest tensor confirms them.
+  void CheckVocabulary(const ModelConfig& config) {
+    const std::string name = family_.TensorName(checkpoint_.format(), "embedding");
+    const std::vector<int64_t> shape = checkpoint_.Shape(name);
+    if (shape != std::vector<int64_t>{config.V, config.C})
+      throw IoError(fmt::format("{}: {}: found [{}], expected [{}, {}] from the configuration", checkpoint_.path().string(), name,
+                                fmt::join(shape, ", "), config.V, config.C));
+  }
+
+  at::Tensor Tensor(const ModelConfig& config, int64_t block, const std::string& name) {
+    const std::string stored = family_.TensorName(checkpoint_.format(), name);
+    const at::Tensor read = checkpoint_.Read(stored);
+    if (!read.is_floating_point())
+      throw IoError(fmt::format("{}: {}: not a floating-point tensor", checkpoint_.path().string(), stored));
+    CheckFinite(checkpoint_.path().string(), stored, read);
+    return family_.FromStored(checkpoint_.format(), config, block, name, read).to(device_, dtype_).contiguous();
+  }
+
+  Block LoadBlock(const ModelConfig& config, int64_t l) {
+    const BlockConfig& sizes = config.blocks[static_cast<size_t>(l)];
+    const std::string prefix = fmt::format("block{}.", l);
+    Block block;
+    block.attention_norm = Tensor(config, l, prefix + "attention_norm");
+    block.ffn_norm = Tensor(config, l, prefix + "ffn_norm");
+    for (const Role role : kRoles) {
+      const bool attention = role == Role::kQ || role == Role::kK || role == Role::kV || role == Role::kO;
+      const std::string name = prefix + std::string(RoleName(role));
+      if (attention ? sizes.HasAttention() : sizes.HasFeedForward()) block.At(role).weight = Tensor(config, l, name + ".weight");
+      if (checkpoint_.Has(family_.TensorName(checkpoint_.format(), name + ".bias"))) block.At(role).bias = Tensor(config, l, name + ".bias");
+    }
+    return block;
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelFamily& family_;
+  at::ScalarType dtype_;
+  at::Device device_;
+};
+
+std::unique_ptr<ModelFamily> MakeFamily(const Checkpoint& checkpoint) { return FamilyOf(checkpoint).make(Options()); }
+
+}  // namespace
+
+at::ScalarType ParseDtype(std::string_view name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  throw RecipeError(UnknownName("dtype", name, {"float32", "bfloat16"}));
+}
+
+std::string_view DtypeName(at::ScalarType dtype) { return dtype == at::kFloat ? "float32" : "bfloat16"; }
+
+at::Device ParseDevice(const std::string& name) {
+  try {
+    const at::Device device(name);
+    at::empty({1}, at::TensorOptions().device(device));  // what a build without that backend refuses
+    return device;
+  } catch (const c10::Error& error) {
+    throw RecipeError(fmt::format("device '{}' cannot be used with this LibTorch; use cpu, or a LibTorch built for that device", name));
+  }
+}
+
+Model LoadModel(const std::filesystem::path& path, at::ScalarType dtype, at::Device device) {
+  const auto checkpoint = Checkpoint::Open(path);
+  const auto family = MakeFamily(*checkpoint);
+  return Loader(*checkpoint, *family, dtype, device).Load();
+}
+
+ModelConfig LoadConfig(const std::filesystem::path& path) {
+  const auto checkpoint = Checkpoint::Open(path);
+  return MakeFamily(*checkpoint)->ReadConfig(*checkpoint);
+}
+
+void SaveModel(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder) {
+  const auto family = Registry<ModelFamily>::Create(model.config.family);
+  std::map<std::string, at::Tensor> tensors;
+  for (const NamedTensorRef& ref : TensorsOf(const_cast<Model&>(model)))
+    tensors[family->TensorName(CheckpointFormat::kHuggingFace, ref.name)] = *ref.tensor;
+  AtomicFolder output(folder);
+  WriteCheckpointFolder(output.temporary(), family->WriteConfig(model), tensors);
+  tokenizer.Save(output.temporary());
+  output.Commit();
+}
+
+}  // namespace espalier
