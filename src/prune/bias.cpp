@@ -1,0 +1,27 @@
+// FLAP's compensation, An et al. 2023, arXiv 2312.11983: removed inputs are replaced by their means, b' = b + W_R E[x_R].
+#include <ATen/ATen.h>
+
+#include "espalier/prune/compensator.h"
+
+namespace espalier {
+namespace {
+
+class Bias final : public Compensator {
+ public:
+  bool AddsBias() const override { return true; }
+  bool NeedsProducts() const override { return false; }
+  Repair Fit(const Linear& dense, const SiteStatistics& site, const std::vector<int64_t>& kept) const override {
+    const at::Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
+    const at::Tensor columns = at::tensor(kept, at::kLong);
+    const at::Tensor removed_mean = site.ordinary.mean.index_fill(0, columns, 0);  // [n], zero where kept
+    const at::Tensor constant = w.mv(removed_mean);                                // [C]
+    return {w.index_select(1, columns), dense.bias.defined() ? constant + dense.bias.to(at::kDouble).cpu() : constant};
+  }
+};
+
+const bool kRegistered = Registry<Compensator>::Register(
+    {"bias", "Replace removed inputs by their mean over ordinary tokens, folded into a bias", "FLAP, arXiv 2312.11983", {"moments"}, {}},
+    [](const Options&) -> std::unique_ptr<Compensator> { return std::make_unique<Bias>(); });
+
+}  // namespace
+}  // namespace espalier
