@@ -1,0 +1,38 @@
+#pragma once
+// Evaluators measure one model and return named figures. They never change it.
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "espalier/core/registry.h"
+#include "espalier/evaluate/results.h"
+#include "espalier/io/tokenizer.h"
+#include "espalier/model/model.h"
+
+namespace espalier {
+
+struct EvaluationInput {
+  const Model& model;
+  const Tokenizer& tokenizer;
+  std::string model_name;                        // "dense", "pruned", "healed"
+  std::filesystem::path folder;                  // where per-token values go
+  std::optional<std::filesystem::path> dense;    // the dense model's folder, for paired figures
+};
+
+class Evaluator {
+ public:
+  static constexpr std::string_view kKind = "evaluator";
+  virtual ~Evaluator() = default;
+  // Unique in a run when the options are: "perplexity-wikitext-2".
+  virtual std::string Id() const = 0;
+  // The text that is evaluated on, for the check that nothing calibrates or heals on it; empty: none.
+  virtual std::optional<std::filesystem::path> TextPath() const { return std::nullopt; }
+  virtual Results Run(const EvaluationInput& input) const = 0;
+};
+
+// IoError when a tokenizer has more entries than the model's vocabulary: it belongs to another model.
+void CheckTokenizer(const Tokenizer& tokenizer, const Model& model);
+
+}  // namespace espalier

@@ -1,0 +1,21 @@
+#pragma once
+// What a perplexity protocol scores: stretches of tokens, and which of their predictions count.
+#include <cstdint>
+#include <vector>
+
+namespace espalier {
+
+// Tokens [begin, end) are fed at once; predictions of tokens [first_scored, end) count.
+struct ScoredWindow {
+  int64_t begin = 0, end = 0, first_scored = 0;
+  bool operator==(const ScoredWindow&) const = default;
+};
+
+// `gptq`: windows that do not overlap, the remainder dropped, the first token of each unscored. At most `limit` (0: all).
+std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t limit);
+
+// `strided` (Hugging Face's guide): windows that start every `stride` tokens; each token but the very first is scored once,
+// in the first window that reaches it.
+std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t stride, int64_t limit);
+
+}  // namespace espalier

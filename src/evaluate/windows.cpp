@@ -1,0 +1,28 @@
+#include "espalier/evaluate/windows.h"
+
+#include <algorithm>
+
+namespace espalier {
+
+std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t limit) {
+  std::vector<ScoredWindow> windows;
+  for (int64_t begin = 0; begin + window <= tokens; begin += window) {
+    if (limit > 0 && static_cast<int64_t>(windows.size()) == limit) break;
+    windows.push_back({begin, begin + window, begin + 1});
+  }
+  return windows;
+}
+
+std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t stride, int64_t limit) {
+  std::vector<ScoredWindow> windows;
+  int64_t scored = 1;  // tokens before this one have been scored, or never can be
+  for (int64_t begin = 0; scored < tokens; begin += stride) {
+    if (limit > 0 && static_cast<int64_t>(windows.size()) == limit) break;
+    const int64_t end = std::min(begin + window, tokens);
+    windows.push_back({begin, end, std::max(scored, begin + 1)});
+    scored = end;
+  }
+  return windows;
+}
+
+}  // namespace espalier

@@ -1,0 +1,27 @@
+#pragma once
+// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) through LibTorch's fused kernel, with clipping by global norm.
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "espalier/heal/trainer.h"
+#include "espalier/io/tensors.h"
+
+namespace espalier {
+
+class AdamW {
+ public:
+  AdamW(std::vector<Trainable> trainables, const HealOptions& options);
+  // One update from the gradients, which are then cleared. Returns the gradient norm before clipping, still on the device.
+  at::Tensor Step(double learning_rate);
+  void SaveTo(NamedTensors& tensors) const;
+  // IoError when a tensor is missing or of another shape.
+  void LoadFrom(const NamedTensors& tensors, const std::string& file);
+
+ private:
+  std::vector<Trainable> trainables_;
+  HealOptions options_;
+  std::vector<at::Tensor> parameters_, mean_, square_, steps_;
+};
+
+}  // namespace espalier

@@ -1,0 +1,83 @@
+#include "espalier/heal/loss.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kRows = 256;  // 50 MB of logits at V = 49,152; larger chunks are not faster
+
+struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
+  static Tensor forward(AutogradContext* context, const Tensor& hidden, const Tensor& head, const Tensor& targets) {
+    const bool head_learns = head.requires_grad();
+    const double n = static_cast<double>(hidden.size(0));
+    Tensor loss = at::zeros({}, hidden.options().dtype(at::kFloat));
+    Tensor hidden_grad = at::empty_like(hidden);
+    Tensor head_grad = head_learns ? at::zeros_like(head) : Tensor();
+    for (int64_t row = 0; row < hidden.size(0); row += kRows) {
+      const int64_t rows = std::min(kRows, hidden.size(0) - row);
+      const Tensor x = hidden.narrow(0, row, rows), target = targets.narrow(0, row, rows).unsqueeze(1);
+      Tensor logits = at::linear(x, head).to(at::kFloat);                             // [rows, V]
+      const Tensor log_sum = logits.logsumexp(1, /*keepdim=*/true);                   // [rows, 1]
+      loss += (log_sum - logits.gather(1, target)).sum();
+      Tensor grad = logits.sub_(log_sum).exp_();                                      // softmax
+      grad.scatter_add_(1, target, at::full_like(log_sum, -1.0)).div_(n);             // minus one-hot, mean over N
+      grad = grad.to(hidden.scalar_type());
+      hidden_grad.narrow(0, row, rows).copy_(grad.matmul(head));                      // [rows, C]
+      if (head_learns) head_grad.addmm_(grad.t(), x);                                 // [V, C]
+    }
+    context->save_for_backward({hidden_grad, head_grad});
+    return loss / n;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor scale = grads[0].to(saved[0].scalar_type());
+    return {saved[0] * scale, saved[1].defined() ? saved[1] * scale : Tensor(), Tensor()};
+  }
+};
+
+struct Recompute : torch::CustomClassHolder {
+  std::function<Tensor(const Tensor&)> f;
+};
+
+struct Checkpoint : torch::autograd::Function<Checkpoint> {
+  static Tensor forward(AutogradContext* context, const std::function<Tensor(const Tensor&)>& f, const Tensor& x, const Tensor&) {
+    auto holder = c10::make_intrusive<Recompute>();
+    holder->f = f;
+    context->saved_data["f"] = c10::IValue::make_capsule(holder);
+    context->save_for_backward({x});
+    return f(x);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto holder = context->saved_data["f"].toCapsule();
+    const Tensor x = context->get_saved_variables()[0].detach().requires_grad_(true);
+    Tensor y;
+    {
+      const at::AutoGradMode recording(true);
+      y = static_cast<Recompute*>(holder.get())->f(x);
+    }
+    torch::autograd::backward({y}, {grads[0]});
+    return {Tensor(), x.grad(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor NextTokenLoss(const Tensor& hidden, const Tensor& head, const Tensor& targets) {
+  return LinearCrossEntropy::apply(hidden, head, targets);
+}
+
+Tensor Checkpointed(const std::function<Tensor(const Tensor&)>& f, const Tensor& x, const Tensor& anchor) {
+  return Checkpoint::apply(f, x, anchor);
+}
+
+}  // namespace espalier

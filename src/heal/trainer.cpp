@@ -1,0 +1,207 @@
+#include "espalier/heal/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <numbers>
+
+#include "adamw.h"
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+#include "espalier/core/random.h"
+#include "espalier/heal/loss.h"
+#include "espalier/model/forward.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+constexpr double kExplosion = 10;   // times the first loss: nothing comes back from there
+constexpr uint64_t kOrderStream = 1;  // of the random numbers; 0 packs the windows
+
+class Trainer {
+ public:
+  Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options, std::filesystem::path state)
+      : model_(CopyModel(model, model.dtype(), model.device())), windows_(windows), options_(options), state_(std::move(state)),
+        trainables_(method.Attach(model_, options.seed)), optimizer_(trainables_, options) {
+    training_windows_ = windows.size(0) - options.validation_windows;
+    steps_ = options.tokens / (options.batch * options.length);
+    if (steps_ < 1 || training_windows_ < 1)
+      throw RecipeError(fmt::format("heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
+                                    options.tokens, windows.size(0), options.length, options.batch));
+    rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
+  }
+
+  HealCurve Run() {
+    if (std::filesystem::exists(state_)) Load();
+    Progress progress("heal", steps_);
+    if (step_ > 0) progress.Step(step_, "resumed");
+    auto saved = std::chrono::steady_clock::now();
+    while (step_ < steps_) {
+      Validate();
+      TrainStep();
+      const auto now = std::chrono::steady_clock::now();
+      try {
+        progress.Step(1, fmt::format("loss {:.3f}", curve_.loss.back()));
+      } catch (const Interrupted&) {
+        Save();
+        throw;
+      }
+      if (now - saved > std::chrono::duration<double>(options_.save_seconds) && step_ < steps_) {
+        Save();
+        saved = now;
+      }
+    }
+    Validate();
+    return curve_;
+  }
+
+  Model& model() { return model_; }
+
+ private:
+  // Windows of step `step`: a new order each time the text has been seen once.
+  Tensor Batch(int64_t step) const {
+    std::vector<int64_t> rows;
+    for (int64_t i = step * options_.batch; i < (step + 1) * options_.batch; ++i) {
+      const int64_t epoch = i / training_windows_;
+      const std::vector<int64_t> order = RandomOrder(training_windows_, options_.seed, kOrderStream + static_cast<uint64_t>(epoch));
+      rows.push_back(order[static_cast<size_t>(i % training_windows_)]);
+    }
+    return windows_.index_select(0, at::tensor(rows, at::kLong)).to(model_.device());
+  }
+
+  Tensor Hidden(const Tensor& ids) const {
+    Tensor h = Embed(model_, ids);
+    for (int64_t l = 0; l < model_.config.L(); ++l) {
+      const auto block = [this, l](const Tensor& x) { return RunBlock(model_, l, x, rope_); };
+      h = options_.checkpoint_activations ? Checkpointed(block, h, trainables_.front().parameter) : block(h);
+    }
+    return FinalNorm(model_, h);
+  }
+
+  Tensor Loss(const Tensor& ids) const {
+    const int64_t T = ids.size(1), C = model_.config.C;
+    const Tensor hidden = Hidden(ids).narrow(1, 0, T - 1).reshape({-1, C});  // [B*(T-1), C]
+    return NextTokenLoss(hidden, model_.Head(), ids.narrow(1, 1, T - 1).reshape({-1}));
+  }
+
+  void TrainStep() {
+    const Tensor loss = Loss(Batch(step_));
+    const double value = loss.item<double>();
+    if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
+      throw NumericError(fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}", value, step_,
+                                     curve_.loss.empty() ? value : curve_.loss.front(), options_.learning_rate));
+    loss.backward();
+    optimizer_.Step(LearningRate(options_, step_, steps_));
+    curve_.tokens.push_back(step_ * options_.batch * options_.length);
+    curve_.loss.push_back(value);
+    ++step_;
+  }
+
+  // At the start, in the middle and at the end; not twice for one step after a resumption.
+  void Validate() {
+    if (options_.validation_windows == 0 || (step_ != 0 && step_ != steps_ / 2 && step_ != steps_)) return;
+    const int64_t tokens = step_ * options_.batch * options_.length;
+    if (!curve_.validation_tokens.empty() && curve_.validation_tokens.back() == tokens) return;
+    const at::NoGradGuard no_grad;
+    double sum = 0;
+    for (int64_t row = training_windows_; row < windows_.size(0); ++row)
+      sum += Loss(windows_.narrow(0, row, 1).to(model_.device())).item<double>();
+    curve_.validation_tokens.push_back(tokens);
+    curve_.validation_loss.push_back(sum / static_cast<double>(options_.validation_windows));
+  }
+
+  void Save() const {
+    NamedTensors tensors;
+    optimizer_.SaveTo(tensors);
+    tensors["curve.tokens"] = at::tensor(curve_.tokens, at::kLong);
+    tensors["curve.loss"] = at::tensor(curve_.loss, at::kDouble);
+    tensors["curve.validation_tokens"] = at::tensor(curve_.validation_tokens, at::kLong);
+    tensors["curve.validation_loss"] = at::tensor(curve_.validation_loss, at::kDouble);
+    SaveTensors(state_, tensors, {{"format", "espalier.heal/1"}, {"step", std::to_string(step_)}});
+  }
+
+  void Load() {
+    const NamedTensors tensors = LoadTensors(state_);
+    optimizer_.LoadFrom(tensors, state_.string());
+    const auto integers = [&](const char* name) {
+      const Tensor values = tensors.at(name).contiguous();
+      return std::vector<int64_t>(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
+    };
+    const auto reals = [&](const char* name) {
+      const Tensor values = tensors.at(name).contiguous();
+      return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+    };
+    curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"), reals("curve.validation_loss")};
+    step_ = static_cast<int64_t>(curve_.loss.size());
+    LogInfo("heal: goes on at step {} of {}", step_, steps_);
+  }
+
+  Model model_;
+  Tensor windows_;
+  HealOptions options_;
+  std::filesystem::path state_;
+  std::vector<Trainable> trainables_;
+  AdamW optimizer_;
+  Rope rope_;
+  HealCurve curve_;
+  int64_t training_windows_ = 0, steps_ = 0, step_ = 0;
+};
+
+}  // namespace
+
+std::vector<OptionSpec> HealRecipeOptions() {
+  const HealOptions d;
+  return {IntOption("tokens", 200000, "Tokens to train on").AtLeast(1),
+          IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
+          IntOption("length", d.length, "Tokens a window").Between(8, 131072),
+          RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
+          RealOption("final_share", d.final_share, "Learning rate at the end, as a share of the peak").Between(0, 1),
+          RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
+          RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
+          RealOption("clip", d.clip, "Largest gradient norm").AtLeast(1e-6),
+          IntOption("validation_windows", d.validation_windows, "Windows held out of the healing text to watch the loss").Between(0, 4096),
+          BoolOption("checkpoint_activations", d.checkpoint_activations, "Compute activations again in the backward pass: less memory, 1.3 times the time"),
+          RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0)};
+}
+
+HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
+  HealOptions heal;
+  heal.tokens = options.Int("tokens");
+  heal.batch = options.Int("batch");
+  heal.length = options.Int("length");
+  heal.learning_rate = options.Real("learning_rate");
+  heal.final_share = options.Real("final_share");
+  heal.warmup_share = options.Real("warmup_share");
+  heal.weight_decay = options.Real("weight_decay");
+  heal.clip = options.Real("clip");
+  heal.validation_windows = options.Int("validation_windows");
+  heal.checkpoint_activations = options.Bool("checkpoint_activations");
+  heal.save_seconds = options.Real("save_seconds");
+  heal.seed = seed;
+  return heal;
+}
+
+double LearningRate(const HealOptions& options, int64_t step, int64_t steps) {
+  const double warmup = options.warmup_share * static_cast<double>(steps);
+  const double at = static_cast<double>(step);
+  if (at < warmup) return options.learning_rate * (at + 1) / (warmup + 1);
+  const double progress = (at - warmup) / std::max(1.0, static_cast<double>(steps) - warmup);
+  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  return options.learning_rate * (options.final_share + (1 - options.final_share) * cosine);
+}
+
+HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
+                const std::filesystem::path& state) {
+  Trainer trainer(model, windows, method, options, state);
+  HealCurve curve = trainer.Run();
+  const at::NoGradGuard no_grad;
+  method.Merge(trainer.model());
+  return {trainer.model(), std::move(curve)};
+}
+
+}  // namespace espalier
