@@ -33,7 +33,7 @@ class Perplexity final : public Evaluator {
   }
 
   std::string Id() const override { return fmt::format("perplexity-{}{}", label_, strided_ ? "-strided" : ""); }
-  std::optional<std::filesystem::path> TextPath() const override { return source_.path; }
+  std::optional<TextSource> Text() const override { return source_; }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

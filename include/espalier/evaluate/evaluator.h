@@ -8,6 +8,7 @@
 
 #include "espalier/core/registry.h"
 #include "espalier/evaluate/results.h"
+#include "espalier/io/text.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/model.h"
 
@@ -27,8 +28,8 @@ class Evaluator {
   virtual ~Evaluator() = default;
   // Unique in a run when the options are: "perplexity-wikitext-2".
   virtual std::string Id() const = 0;
-  // The text that is evaluated on, for the check that nothing calibrates or heals on it; empty: none.
-  virtual std::optional<std::filesystem::path> TextPath() const { return std::nullopt; }
+  // The text that is evaluated on, for the check that nothing calibrates or heals on it; none: no text.
+  virtual std::optional<TextSource> Text() const { return std::nullopt; }
   virtual Results Run(const EvaluationInput& input) const = 0;
 };
 

@@ -1,0 +1,65 @@
+#include "manifest.h"
+
+#include <sys/resource.h>
+
+#include <nlohmann/json.hpp>
+
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+
+namespace espalier {
+
+Manifest::Manifest(std::filesystem::path folder) : path_(folder / "manifest.json"), json_(std::make_unique<Json>(Json::object())) {
+  if (std::filesystem::exists(path_)) {
+    try {
+      *json_ = ReadJson(path_);
+    } catch (const IoError& error) {
+      LogWarning("{}; every stage runs again", error.what());
+    }
+  }
+  if (!json_->is_object()) *json_ = Json::object();
+  if (!json_->contains("stages") || !json_->at("stages").is_object()) (*json_)["stages"] = Json::object();
+}
+
+Manifest::~Manifest() = default;
+
+bool Manifest::IsDone(const std::string& stage, const std::string& key) const {
+  const Json& stages = json_->at("stages");
+  return stages.contains(stage) && stages.at(stage).value("key", "") == key;
+}
+
+void Manifest::Forget(const std::string& stage) { json_->at("stages").erase(stage); }
+
+void Manifest::Record(const std::string& stage, const std::string& key, double seconds, const Json& facts) {
+  json_->at("stages")[stage] = {{"key", key}, {"seconds", seconds}, {"peak_memory_bytes", PeakMemory()}, {"facts", facts}};
+  Save();
+}
+
+Json Manifest::Facts(const std::string& stage) const {
+  const Json& stages = json_->at("stages");
+  return stages.contains(stage) ? stages.at(stage).value("facts", Json()) : Json();
+}
+
+double Manifest::Seconds(const std::string& stage) const {
+  const Json& stages = json_->at("stages");
+  return stages.contains(stage) ? stages.at(stage).value("seconds", 0.0) : 0.0;
+}
+
+void Manifest::SetEnvironment(const Json& environment) {
+  Json fresh = {{"schema", "espalier.manifest/1"}, {"environment", environment}};
+  fresh["stages"] = json_->at("stages");
+  *json_ = std::move(fresh);
+  Save();
+}
+
+const Json& Manifest::environment() const { return json_->at("environment"); }
+
+void Manifest::Save() const { WriteJson(path_, *json_); }
+
+int64_t PeakMemory() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+}  // namespace espalier

@@ -1,0 +1,34 @@
+#pragma once
+// manifest.json of a run: what it ran with, and which stages are finished under which key.
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "espalier/core/json.h"
+
+namespace espalier {
+
+class Manifest {
+ public:
+  explicit Manifest(std::filesystem::path folder);  // reads manifest.json when it is there
+  ~Manifest();
+
+  bool IsDone(const std::string& stage, const std::string& key) const;
+  void Forget(const std::string& stage);
+  void Record(const std::string& stage, const std::string& key, double seconds, const Json& facts);
+  // Facts of a finished stage; null when there are none.
+  Json Facts(const std::string& stage) const;
+  double Seconds(const std::string& stage) const;
+  void SetEnvironment(const Json& environment);
+  const Json& environment() const;
+
+ private:
+  void Save() const;
+  std::filesystem::path path_;
+  std::unique_ptr<Json> json_;
+};
+
+// Largest resident memory of this process so far, bytes.
+int64_t PeakMemory();
+
+}  // namespace espalier

@@ -1,0 +1,165 @@
+#include "run_state.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <torch/headeronly/version.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "espalier/calibrate/windows.h"
+#include "espalier/core/error.h"
+#include "espalier/core/hash.h"
+#include "espalier/core/log.h"
+#include "espalier/core/version.h"
+#include "espalier/model/load.h"
+
+namespace espalier {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Now() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return text;
+}
+
+}  // namespace
+
+fs::path RunFolder(const Recipe& recipe) {
+  const Options& run = recipe.Entry("").options;
+  std::string name;
+  if (run.Has("name")) name = run.Text("name");
+  else name = fmt::format("{}-{}", fs::absolute(recipe.path()).parent_path().filename().string(), recipe.path().stem().string());
+  if (name.empty() || name.find('/') != std::string::npos || name.starts_with('.'))
+    throw RecipeError(fmt::format("name: '{}': expected a plain folder name", name));
+  return fs::path(run.Text("runs")) / name;
+}
+
+RunState::RunState(const Recipe& recipe, const RunOptions& options)
+    : recipe_(recipe), options_(options), device_(ParseDevice(recipe.Entry("").options.Text("device"))), folder_(RunFolder(recipe)),
+      lock_(std::make_unique<FileLock>(folder_ / ".lock")), manifest_(folder_) {
+  SetThreads();
+  MakeBase();
+  bool forget = false;
+  for (const std::string& stage : StageNames()) {
+    forget = forget || stage == options.from;
+    if (forget && !options.dry_run)
+      for (const std::string model : {"", ".dense", ".pruned", ".healed"}) manifest_.Forget(stage + model);
+  }
+}
+
+uint64_t RunState::seed() const { return static_cast<uint64_t>(recipe_.Entry("").options.Int("seed")); }
+at::ScalarType RunState::dtype() const { return ParseDtype(recipe_.Entry("model").options.Text("dtype")); }
+
+// Before the first tensor: later changes do not reach threads that already worked.
+void RunState::SetThreads() const {
+  const int64_t threads = recipe_.Entry("").options.Int("threads");
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+}
+
+void RunState::MakeBase() {
+  const fs::path model = recipe_.Entry("model").options.Text("path");
+  if (!fs::exists(model))
+    throw IoError(fmt::format("{}: model.path: {} does not exist; scripts/setup fetches models/smollm2-135m", recipe_.Where(recipe_.Entry("model")), model.string()));
+  base_ = std::make_shared<Json>(Json{{"model", HashPath(model)}, {"dtype", recipe_.Entry("model").options.Text("dtype")},
+                                      {"device", device_.str()}, {"threads", at::get_num_threads()}, {"seed", seed()},
+                                      {"libtorch", TORCH_VERSION}, {"sources", SourceHash()}});
+  if (options_.dry_run) return;
+  WriteFile(folder_ / "recipe.yaml",
+            (recipe_.Entry("").options.Has("name") ? "" : fmt::format("name: {}\n", folder_.filename().string())) + recipe_.ToYaml());
+  LogToFile(folder_ / "log.jsonl");
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  manifest_.SetEnvironment({{"version", Version()}, {"revision", Revision()}, {"sources_sha256", SourceHash()}, {"libtorch", TORCH_VERSION},
+                            {"cpu_capability", at::get_cpu_capability()}, {"device", device_.str()}, {"threads", at::get_num_threads()},
+                            {"seed", seed()}, {"model_sha256", base_->at("model")}, {"recipe", recipe_.path().string()}, {"host", host}, {"started", Now()}});
+}
+
+const Tokenizer& RunState::tokenizer() {
+  if (!tokenizer_) tokenizer_ = Tokenizer::Open(recipe_.Entry("model").options.Text("path"));
+  return *tokenizer_;
+}
+
+fs::path RunState::ModelPath(const std::string& name) const {
+  return name == "dense" ? fs::path(recipe_.Entry("model").options.Text("path")) : folder_ / name;
+}
+
+const Model& RunState::dense() { return ModelNamed("dense"); }
+
+const Model& RunState::ModelNamed(const std::string& name) {
+  auto found = models_.find(name);
+  if (found == models_.end()) found = models_.emplace(name, LoadModel(ModelPath(name), dtype(), device_)).first;
+  return found->second;
+}
+
+void RunState::KeepModel(const std::string& name, Model model) { models_.insert_or_assign(name, std::move(model)); }
+
+const Corpus& RunState::calibration_corpus() {
+  if (!calibration_corpus_) calibration_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.calibration").options));
+  return *calibration_corpus_;
+}
+
+const Corpus& RunState::healing_corpus() {
+  if (!recipe_.Has("data.healing")) throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
+  if (!healing_corpus_) healing_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.healing").options));
+  return *healing_corpus_;
+}
+
+at::Tensor RunState::CalibrationWindows() {
+  const Options& options = recipe_.Entry("data.calibration").options;
+  if (!calibration_windows_.defined())
+    calibration_windows_ = PackWindows(tokenizer(), calibration_corpus(), options.Int("sequences"), options.Int("length"), seed());
+  return calibration_windows_;
+}
+
+std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output, const std::function<Json()>& body) {
+  const std::string key = HashText(name + base_->dump() + inputs.dump());
+  const bool done = manifest_.IsDone(name, key) && fs::exists(output);
+  if (options_.dry_run) {
+    LogInfo("{:<20} {}", name, done ? "finished, would be reused" : "would run");
+    return key;
+  }
+  if (done) {
+    LogInfo("{:<20} reused", name);
+    return key;
+  }
+  CheckInterrupt();
+  const auto start = std::chrono::steady_clock::now();
+  const Json facts = body();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  manifest_.Record(name, key, seconds, facts);
+  LogInfo("{:<20} {}", name, FormatSeconds(seconds));
+  return key;
+}
+
+std::vector<std::string> CheckLeaks(RunState& state) {
+  const Recipe& recipe = state.recipe();
+  std::vector<std::pair<std::string, const Corpus*>> used = {{"data.calibration", &state.calibration_corpus()}};
+  if (recipe.Has("heal")) used.emplace_back("data.healing", &state.healing_corpus());
+  std::vector<std::string> leaks;
+  for (const RecipeEntry& entry : recipe.List("evaluate")) {
+    const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
+    if (!text) continue;
+    const Corpus evaluated = ReadCorpus(*text);
+    const std::set<std::string> hashes(evaluated.document_hashes.begin(), evaluated.document_hashes.end());
+    for (const auto& [section, corpus] : used) {
+      int64_t shared = 0;
+      for (const std::string& hash : corpus->document_hashes) shared += hashes.contains(hash) ? 1 : 0;
+      if (shared > 0)
+        leaks.push_back(fmt::format("{}: {} of {} documents are also evaluated on by {} ({})", section, shared, corpus->document_hashes.size(),
+                                    recipe.Where(entry), text->path.string()));
+    }
+  }
+  if (!leaks.empty() && !recipe.Entry("").options.Bool("allow_leak"))
+    throw RecipeError(fmt::format("{}: {}; choose other documents, or set allow_leak: true and every report will say so", recipe.path().string(), leaks.front()));
+  return leaks;
+}
+
+}  // namespace espalier

@@ -1,0 +1,86 @@
+#pragma once
+// What the stages of one run share: the recipe, the folder, and models and texts that are loaded when first asked for.
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "espalier/core/files.h"
+#include "espalier/evaluate/evaluator.h"
+#include "espalier/io/text.h"
+#include "espalier/io/tokenizer.h"
+#include "espalier/model/model.h"
+#include "espalier/recipe/recipe.h"
+#include "espalier/recipe/run.h"
+#include "manifest.h"
+
+namespace espalier {
+
+class RunState {
+ public:
+  RunState(const Recipe& recipe, const RunOptions& options);
+
+  const Recipe& recipe() const { return recipe_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  Manifest& manifest() { return manifest_; }
+  uint64_t seed() const;
+  at::ScalarType dtype() const;
+  at::Device device() const { return device_; }
+
+  const Tokenizer& tokenizer();
+  const Model& dense();
+  // "dense", or the checkpoint that a stage wrote ("pruned", "healed").
+  const Model& ModelNamed(const std::string& name);
+  // A stage hands over what it has just written and checked, so that it is not read again.
+  void KeepModel(const std::string& name, Model model);
+  std::filesystem::path ModelPath(const std::string& name) const;
+
+  const Corpus& calibration_corpus();
+  at::Tensor CalibrationWindows();                   // [sequences, length]
+  const Corpus& healing_corpus();
+
+  // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns the
+  // key, which later stages put into their inputs. `body` returns facts for the manifest.
+  std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output, const std::function<Json()>& body);
+  // Key part that every stage has: model, dtype, device, threads, seed, LibTorch, our sources.
+  const Json& base() const { return *base_; }
+
+ private:
+  void SetThreads() const;
+  void MakeBase();
+
+  const Recipe& recipe_;
+  RunOptions options_;
+  at::Device device_;
+  std::filesystem::path folder_;
+  std::unique_ptr<FileLock> lock_;
+  Manifest manifest_;
+  std::shared_ptr<Json> base_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::map<std::string, Model> models_;
+  std::optional<Corpus> calibration_corpus_, healing_corpus_;
+  at::Tensor calibration_windows_;
+};
+
+std::filesystem::path RunFolder(const Recipe& recipe);
+// RecipeError when calibration or healing text holds a document of an evaluation text and the recipe does not allow it;
+// otherwise a line for each leak, to be shown by every report.
+std::vector<std::string> CheckLeaks(RunState& state);
+
+// The stages, in order. Each returns its key.
+std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key);
+std::string CalibrateStage(RunState& state);
+std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key);
+std::string PruneStage(RunState& state, const std::string& plan_key, const std::string& calibrate_key);
+std::string HealStage(RunState& state, const std::string& prune_key);
+std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key, const std::string& dense_key);
+RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, const std::vector<std::string>& leaks);
+
+// Whether the recipe's scorer or compensator reads statistics, and co-moments.
+bool NeedsStatistics(const Recipe& recipe);
+
+}  // namespace espalier
