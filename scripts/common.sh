@@ -44,7 +44,8 @@ named_torch() {
   [ -n "$folder" ] || return 0
   if ! torch_is_usable "$folder"; then
     found=$(torch_version "$folder")
-    fail "$source names $folder: ${found:+LibTorch $found there; }expected a folder with include/ and lib/ of LibTorch 2.11 to 2.15"
+    fail "$source names $folder: ${found:+LibTorch $found there; }expected a folder with include/ and lib/ of" \
+      "LibTorch 2.11 to 2.15"
   fi
   (cd "$folder" && pwd)
 }

@@ -43,7 +43,8 @@ def main():
     rates = [args.tokens / s for s in seconds]
     print(f"transformers {transformers.__version__}, torch {torch.__version__}, {args.threads} threads, float32, sdpa")
     print(f"ids: {len(ids)}, first five: {' '.join(map(str, ids[:5].tolist()))}")
-    print(f"tokens/s: {args.windows * args.tokens / sum(seconds):.1f} (window by window {min(rates):.1f} to {max(rates):.1f})")
+    rate = args.windows * args.tokens / sum(seconds)
+    print(f"tokens/s: {rate:.1f} (window by window {min(rates):.1f} to {max(rates):.1f})")
     print(f"perplexity: {perplexity(torch.cat(nll)):.4f} ({args.windows} windows of {args.tokens} tokens)")
 
 
