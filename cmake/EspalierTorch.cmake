@@ -57,8 +57,8 @@ endforeach()
 add_library(espalier_torch INTERFACE)
 add_library(espalier::torch ALIAS espalier_torch)
 target_compile_options(espalier_torch INTERFACE
-  "SHELL:-idirafter ${ESPALIER_TORCH_ROOT}/include"
-  "SHELL:-idirafter ${ESPALIER_TORCH_ROOT}/include/torch/csrc/api/include")
+  "SHELL:-idirafter \"${ESPALIER_TORCH_ROOT}/include\""
+  "SHELL:-idirafter \"${ESPALIER_TORCH_ROOT}/include/torch/csrc/api/include\"")
 target_link_libraries(espalier_torch INTERFACE espalier::torch_cpu espalier::c10)
 if(EXISTS "${ESPALIER_TORCH_ROOT}/lib/libtorch_cuda.so")
   # Nothing here calls CUDA by name, so the linker would drop the libraries that register it.
