@@ -2,7 +2,9 @@
 // What stays and what goes, with the exact cost and every reason. Written as plan.json, made to be read and diffed.
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "espalier/core/json.h"
@@ -42,7 +44,16 @@ struct Plan {
   std::vector<ProtectedUnit> protected_units;
 };
 
-Json PlanToJson(const Plan& plan);                          // schema "espalier.plan/1"
-Plan PlanFromJson(const Json& json, const std::string& where);  // IoError naming `where` and the key
+// Schema "espalier.plan/1" (docs/schemas/plan-1.schema.json). What stays in a block is written as
+//   "ffn_channels": {"before": 1536, "kept": 1534, "indices": "0-89, 91-1534"}
+// : ascending inclusive ranges, so that a removed unit changes one line. Nothing kept: "".
+Json PlanToJson(const Plan& plan);
+// IoError naming `where` and the key: missing, unknown, of another type, out of range, or counts that contradict.
+Plan PlanFromJson(const Json& json, const std::string& where);
+
+// [0, 1, 2, 5] -> "0-2, 5". `sorted`: ascending, no value twice.
+std::string FormatRanges(const std::vector<int64_t>& sorted);
+// The reverse. None when `text` is not such ranges, ascending and below `limit`; allocates at most `limit` numbers.
+std::optional<std::vector<int64_t>> ParseRanges(std::string_view text, int64_t limit);
 
 }  // namespace espalier

@@ -1,0 +1,31 @@
+#pragma once
+// The parts of the HTML page, in the order in which they appear. A part that the report has nothing for is empty.
+#include <string>
+
+#include "espalier/report/view.h"
+
+namespace espalier {
+
+std::string HtmlHero(const ReportView& view);      // question, verdict, summary
+std::string HtmlTiles(const ReportView& view);     // the three shares, and the ratio on each corpus
+std::string HtmlHeadline(const ReportView& view);  // models against size, perplexity, speed
+std::string HtmlGates(const ReportView& view);
+std::string HtmlNotices(const ReportView& view);
+std::string HtmlCost(const ReportView& view);  // of the plan, dense and pruned
+std::string HtmlProtected(const ReportView& view);
+std::string HtmlPhenomena(const ReportView& view);   // spikes and sinks of each model, flags
+std::string HtmlAllFigures(const ReportView& view);  // every metric with its protocol, folded
+std::string HtmlProvenance(const ReportView& view);  // folded
+
+std::string HtmlModelLegend(const ReportView& view);  // of the models that were analysed
+std::string HtmlCycleLegend(const ReportView& view);
+std::string HtmlKeptLegend(const ReportView& view);
+std::string HtmlHealingLegend(const ReportView& view);
+
+// One line under a title, plain text; Markdown uses them too.
+std::string BudgetNote(const ReportView& view);
+std::string KeptUnitsNote(const ReportView& view);
+std::string SinkNote(const ReportView& view);
+std::string HealingNote(const ReportView& view);
+
+}  // namespace espalier

@@ -1,0 +1,179 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+
+#include "espalier/core/error.h"
+#include "espalier/core/json_reader.h"
+#include "espalier/plan/plan.h"
+
+namespace espalier {
+namespace {
+
+constexpr std::string_view kSchema = "espalier.plan/1";
+constexpr int64_t kMaxUnits = int64_t{1} << 24;  // of a kind in a block; a file that claims more is hostile
+
+// Takes a whole number off the front of `text`.
+std::optional<int64_t> TakeNumber(std::string_view& text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || text.front() == '-') return std::nullopt;
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  return value;
+}
+
+// Takes `prefix` off the front of `text`, if it is there.
+bool Take(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+Json CostToJson(const Cost& cost) {
+  return {{"block_parameters", cost.block_parameters},
+          {"total_parameters", cost.total_parameters},
+          {"bytes", cost.bytes},
+          {"kv_bytes", cost.kv_bytes},
+          {"macs", cost.macs}};
+}
+
+Cost CostFromJson(const JsonReader& reader) {
+  reader.AllowOnly({"block_parameters", "total_parameters", "bytes", "kv_bytes", "macs"});
+  return {reader.Int("block_parameters"), reader.Int("total_parameters"), reader.Int("bytes"), reader.Int("kv_bytes"),
+          reader.Int("macs")};
+}
+
+Json UnitsToJson(int64_t before, const std::vector<int64_t>& kept) {
+  return {{"before", before}, {"kept", kept.size()}, {"indices", FormatRanges(kept)}};
+}
+
+struct Units {
+  int64_t before = 0;
+  std::vector<int64_t> kept;
+};
+
+Units UnitsFromJson(const JsonReader& reader) {
+  reader.AllowOnly({"before", "kept", "indices"});
+  Units units;
+  units.before = reader.Int("before", 0, kMaxUnits);
+  const int64_t count = reader.Int("kept", 0, units.before);
+  const std::string text = reader.Text("indices");
+  const auto kept = ParseRanges(text, units.before);
+  if (!kept)
+    reader.Fail("indices", fmt::format("expected ascending ranges below {} such as '0-89, 91-1535', found '{}'",
+                                       units.before, text.substr(0, 60)));
+  if (static_cast<int64_t>(kept->size()) != count)
+    reader.Fail("kept", fmt::format("is {}, but the indices name {} units", count, kept->size()));
+  units.kept = *kept;
+  return units;
+}
+
+BlockPlan BlockFromJson(const JsonReader& reader, int64_t number) {
+  reader.AllowOnly({"block", "kv_groups", "ffn_channels"});
+  reader.Int("block", number, number);
+  const Units groups = UnitsFromJson(reader.Object("kv_groups"));
+  const Units channels = UnitsFromJson(reader.Object("ffn_channels"));
+  return {groups.before, channels.before, groups.kept, channels.kept};
+}
+
+Json ProtectedToJson(const ProtectedUnit& unit) {
+  return {{"block", unit.unit.block},   {"kind", UnitKindName(unit.unit.kind)},
+          {"index", unit.unit.index},   {"rule", unit.rule},
+          {"reason", unit.reason},      {"rank", unit.rank},
+          {"would_cut", unit.would_cut}};
+}
+
+UnitKind KindFromJson(const JsonReader& reader) {
+  try {
+    return ParseUnitKind(reader.Text("kind"));
+  } catch (const RecipeError& error) {
+    reader.Fail("kind", error.what());
+  }
+}
+
+ProtectedUnit ProtectedFromJson(const JsonReader& reader, const std::vector<BlockPlan>& blocks) {
+  reader.AllowOnly({"block", "kind", "index", "rule", "reason", "rank", "would_cut"});
+  ProtectedUnit unit;
+  unit.unit.block = reader.Int("block", 0, static_cast<int64_t>(blocks.size()) - 1);
+  unit.unit.kind = KindFromJson(reader);
+  const BlockPlan& block = blocks[static_cast<size_t>(unit.unit.block)];
+  const int64_t before = unit.unit.kind == UnitKind::kKvGroup ? block.kv_groups_before : block.ffn_channels_before;
+  unit.unit.index = reader.Int("index", 0, before - 1);
+  unit.rule = reader.Text("rule");
+  unit.reason = reader.Text("reason");
+  unit.rank = reader.Int("rank", 0, before);
+  unit.would_cut = reader.Bool("would_cut");
+  return unit;
+}
+
+}  // namespace
+
+std::string FormatRanges(const std::vector<int64_t>& sorted) {
+  std::string text;
+  for (size_t first = 0; first < sorted.size();) {
+    size_t last = first;
+    while (last + 1 < sorted.size() && sorted[last + 1] == sorted[last] + 1) ++last;
+    if (!text.empty()) text += ", ";
+    text += first == last ? fmt::format("{}", sorted[first]) : fmt::format("{}-{}", sorted[first], sorted[last]);
+    first = last + 1;
+  }
+  return text;
+}
+
+std::optional<std::vector<int64_t>> ParseRanges(std::string_view text, int64_t limit) {
+  std::vector<int64_t> indices;
+  while (!text.empty()) {
+    if (!indices.empty() && !Take(text, ", ")) return std::nullopt;
+    const auto first = TakeNumber(text);
+    const auto last = Take(text, "-") ? TakeNumber(text) : first;
+    if (!first || !last || *last < *first || *last >= limit) return std::nullopt;
+    if (!indices.empty() && *first <= indices.back()) return std::nullopt;
+    for (int64_t i = *first; i <= *last; ++i) indices.push_back(i);
+  }
+  return indices;
+}
+
+Json PlanToJson(const Plan& plan) {
+  Json json = {
+      {"schema", kSchema},
+      {"model_sha256", plan.model_sha256},
+      {"scorer", plan.scorer},
+      {"allocator", plan.allocator},
+      {"budget",
+       {{"of", plan.budget_of}, {"requested_share", plan.requested_share}, {"achieved_share", plan.achieved_share}}},
+      {"cost", {{"dense", CostToJson(plan.dense)}, {"pruned", CostToJson(plan.pruned)}}},
+      {"protected_units", Json::array()},
+      {"blocks", Json::array()}};
+  for (const ProtectedUnit& unit : plan.protected_units) json["protected_units"].push_back(ProtectedToJson(unit));
+  for (const BlockPlan& block : plan.blocks)
+    json["blocks"].push_back({{"block", json["blocks"].size()},
+                              {"kv_groups", UnitsToJson(block.kv_groups_before, block.kv_groups)},
+                              {"ffn_channels", UnitsToJson(block.ffn_channels_before, block.ffn_channels)}});
+  return json;
+}
+
+Plan PlanFromJson(const Json& json, const std::string& where) {
+  const JsonReader reader(json, where);
+  reader.ExpectSchema(kSchema);
+  reader.AllowOnly({"schema", "model_sha256", "scorer", "allocator", "budget", "cost", "protected_units", "blocks"});
+  Plan plan;
+  plan.model_sha256 = reader.Text("model_sha256");
+  plan.scorer = reader.Text("scorer");
+  plan.allocator = reader.Text("allocator");
+  const JsonReader budget = reader.Object("budget");
+  budget.AllowOnly({"of", "requested_share", "achieved_share"});
+  plan.budget_of = budget.Text("of");
+  plan.requested_share = budget.Real("requested_share");
+  plan.achieved_share = budget.Real("achieved_share");
+  const JsonReader cost = reader.Object("cost");
+  cost.AllowOnly({"dense", "pruned"});
+  plan.dense = CostFromJson(cost.Object("dense"));
+  plan.pruned = CostFromJson(cost.Object("pruned"));
+  for (const JsonReader& block : reader.Objects("blocks"))
+    plan.blocks.push_back(BlockFromJson(block, static_cast<int64_t>(plan.blocks.size())));
+  for (const JsonReader& unit : reader.Objects("protected_units"))
+    plan.protected_units.push_back(ProtectedFromJson(unit, plan.blocks));
+  return plan;
+}
+
+}  // namespace espalier
