@@ -26,25 +26,31 @@ struct SectionSpec {
   std::string registry;             // components: kind in AllRegistries() ("scorer")
   bool required = false;            // the section must be in the file (else its defaults, or an empty list, are used)
   std::string default_component;    // kComponent when not given; empty: the section is then absent
+  // kMap: absent when not given, although it has defaults. A map with an option that has none is so without saying.
+  bool optional = false;
 };
 
 // A chosen component, or the options of a map section.
 struct RecipeEntry {
   std::string name;      // component; empty for a map section
   Options options;       // component's own and common options
-  int line = 0, column = 0;
+  int line = 0, column = 0;  // 0: from an override
+  std::string where;         // "recipes/x.yaml:12:3", "override heal.rank=4"; of a default: of what is around it
 };
 
 class Recipe {
  public:
   // Sections of the file at `path`, then `overrides` ("prune.budget.remove=0.3", "evaluate.0.windows=4") laid over it.
-  // Throws RecipeError whose text holds one line for each mistake; IoError when the file cannot be read.
+  // A file with `base: other.yaml` (a path from the file's folder) is laid over that file first. In each layer what is
+  // named replaces what was there; naming another component also drops the options of the old one, and `none` drops an
+  // optional section. Throws RecipeError whose text holds one line for each mistake; IoError when the file cannot be read.
   static Recipe Read(const std::filesystem::path& path, const std::vector<std::string>& overrides,
                      const std::vector<SectionSpec>& schema);
 
   const std::filesystem::path& path() const { return path_; }
-  bool Has(std::string_view section) const;                          // an optional section that is present
-  const RecipeEntry& Entry(std::string_view section) const;          // kMap, kComponent
+  // False for an optional section that is not there, and for an empty list.
+  bool Has(std::string_view section) const;
+  const RecipeEntry& Entry(std::string_view section) const;  // kMap, kComponent; InternalError when absent
   const std::vector<RecipeEntry>& List(std::string_view section) const;  // kComponentList
   // "recipes/x.yaml:12:3", for errors that show up after parsing.
   std::string Where(const RecipeEntry& entry) const;

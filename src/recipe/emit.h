@@ -1,0 +1,13 @@
+#pragma once
+// The canonical text of a resolved recipe.
+#include <string>
+
+#include "resolve.h"
+
+namespace espalier {
+
+// Every value written out, sections and options in schema order, short maps on one line. Reading it gives the same
+// sections again.
+std::string Emit(const ResolvedSections& resolved, const SectionNode& sections);
+
+}  // namespace espalier
