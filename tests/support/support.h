@@ -1,9 +1,5 @@
 #pragma once
-// What many tests need: where the data is, folders that clean up after themselves, what an error says.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <atomic>
+// What tests of several modules need: where the model and the texts are, a folder that vanishes, what an error says.
 #include <filesystem>
 #include <string>
 
@@ -11,7 +7,7 @@
 
 namespace espalier {
 
-// May be missing: suites that need it start with Smol and skip.
+// The SmolLM2 file; suites that need it have names starting with Smol and skip themselves where it is not there.
 inline std::filesystem::path ModelPath() {
   return std::filesystem::path(ESPALIER_SOURCE_DIR) / "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
 }
@@ -20,23 +16,16 @@ inline std::filesystem::path DataPath(const std::string& name) {
   return std::filesystem::path(ESPALIER_SOURCE_DIR) / "eval/data" / name;
 }
 
-// An empty folder of this process, removed with what is in it.
+// An empty folder of its own, removed with everything in it.
 class TempFolder {
  public:
-  TempFolder() {
-    static std::atomic<int> counter{0};
-    path_ = std::filesystem::path(testing::TempDir()) /
-            ("espalier-test-" + std::to_string(getpid()) + "-" + std::to_string(counter++));
-    std::filesystem::create_directories(path_);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  TempFolder();
+  ~TempFolder();
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
  private:
   std::filesystem::path path_;
@@ -44,7 +33,7 @@ class TempFolder {
 
 // What the Error that `action` throws says; "no error" when it throws none.
 template <class Action>
-std::string MessageOf(Action&& action) {
+std::string MessageOf(const Action& action) {
   try {
     action();
   } catch (const Error& error) {
