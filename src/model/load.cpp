@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "espalier/core/error.h"
 #include "espalier/core/files.h"
@@ -36,10 +37,11 @@ class Loader {
     model.embedding = Tensor(model.config, 0, "embedding");
     model.final_norm = Tensor(model.config, 0, "final_norm");
     if (!model.config.tied_head) model.head = Tensor(model.config, 0, "head");
-    Progress progress("load", model.config.L());
+    std::optional<Progress> progress;
+    if (!device_.is_meta()) progress.emplace("load", model.config.L());
     for (int64_t l = 0; l < model.config.L(); ++l) {
       model.blocks.push_back(LoadBlock(model.config, l));
-      progress.Step();
+      if (progress) progress->Step();
     }
     CheckShapes(model);
     return model;
@@ -57,6 +59,7 @@ class Loader {
 
   at::Tensor Tensor(const ModelConfig& config, int64_t block, const std::string& name) {
     const std::string stored = family_.TensorName(checkpoint_.format(), name);
+    if (device_.is_meta()) return at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_));
     const at::Tensor read = checkpoint_.Read(stored);
     if (!read.is_floating_point())
       throw IoError(fmt::format("{}: {}: not a floating-point tensor", checkpoint_.path().string(), stored));
@@ -113,9 +116,10 @@ Model LoadModel(const std::filesystem::path& path, at::ScalarType dtype, at::Dev
   return Loader(*checkpoint, *family, dtype, device).Load();
 }
 
-ModelConfig LoadConfig(const std::filesystem::path& path) {
+Model LoadShapes(const std::filesystem::path& path, at::ScalarType dtype) {
   const auto checkpoint = Checkpoint::Open(path);
-  return MakeFamily(*checkpoint)->ReadConfig(*checkpoint);
+  const auto family = MakeFamily(*checkpoint);
+  return Loader(*checkpoint, *family, dtype, at::Device(at::kMeta)).Load();
 }
 
 void SaveModel(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder) {

@@ -9,6 +9,7 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/calibrate/windows.h"
 #include "espalier/core/error.h"
+#include "espalier/core/hash.h"
 #include "espalier/core/log.h"
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/heal/trainer.h"
