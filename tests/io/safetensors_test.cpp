@@ -28,14 +28,16 @@ std::string Entry(const std::string& name, const std::string& shape, const std::
   return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
 }
 
-std::string Header(const std::string& entries) { return "{" + entries + "}"; }
+std::string Header(const std::string& entries) {
+  return "{" + entries + "}";
+}
 
 TEST(SafetensorsFile, ReadsEntriesByOffsetWithScalarsAndEmptyTensors) {
   const TempFolder folder;
   // Written out of order; "e" and "f" are empty and sit between the others.
-  const std::string header =
-      Header(Entry("b", "[]", "[8,12]") + "," + Entry("f", "[3,0]", "[8,8]") + "," + Entry("a", "[2,2]", "[0,8]", "BF16") +
-             "," + Entry("e", "[0]", "[12,12]") + R"(,"__metadata__":{"format":"pt"})");
+  const std::string header = Header(Entry("b", "[]", "[8,12]") + "," + Entry("f", "[3,0]", "[8,8]") + "," +
+                                    Entry("a", "[2,2]", "[0,8]", "BF16") + "," + Entry("e", "[0]", "[12,12]") +
+                                    R"(,"__metadata__":{"format":"pt"})");
   WriteFile(folder / "x", Safetensors(header, "12345678abcd"));
   const SafetensorsFile file(folder / "x");
   ASSERT_EQ(file.tensors().size(), 4U);
@@ -57,7 +59,8 @@ TEST(SafetensorsFile, ReadsEntriesByOffsetWithScalarsAndEmptyTensors) {
 TEST(SafetensorsFile, RefusesAFileWithoutAHeaderLength) {
   EXPECT_EQ(ErrorOf<SafetensorsFile>("1234567"),
             "x: 7 bytes, expected at least the 8 of a header length; the file is truncated");
-  EXPECT_EQ(ErrorOf<SafetensorsFile>(""), "x: 0 bytes, expected at least the 8 of a header length; the file is truncated");
+  EXPECT_EQ(ErrorOf<SafetensorsFile>(""),
+            "x: 0 bytes, expected at least the 8 of a header length; the file is truncated");
 }
 
 TEST(SafetensorsFile, RefusesAHeaderOfMoreThanAHundredMillionBytes) {
@@ -92,7 +95,9 @@ TEST(SafetensorsFile, RefusesAHeaderThatIsNoObject) {
     EXPECT_EQ(Open(header, ""), "x: the header does not start with '{'; is this a safetensors file?") << header;
 }
 
-TEST(SafetensorsFile, TakesWhiteSpaceAroundTheHeader) { EXPECT_EQ(Open(" \n{}   ", ""), "no error"); }
+TEST(SafetensorsFile, TakesWhiteSpaceAroundTheHeader) {
+  EXPECT_EQ(Open(" \n{}   ", ""), "no error");
+}
 
 TEST(SafetensorsFile, RefusesADuplicateEntry) {
   EXPECT_EQ(Open(Header(Entry("a", "[1]", "[0,4]") + "," + Entry("a", "[1]", "[4,8]")), "12345678"),
@@ -128,8 +133,10 @@ TEST(SafetensorsFile, RefusesValuesOfAnotherKind) {
   EXPECT_EQ(Open(R"({"a":[]})", ""), "x: entry 'a': found an array, expected an object");
   EXPECT_EQ(Open(R"({"a":{"dtype":1}})", ""), "x: entry 'a': dtype: found the number 1, expected a string");
   EXPECT_EQ(Open(R"({"a":{"dtype":{}}})", ""), "x: entry 'a': dtype: found an object, expected a string");
-  EXPECT_EQ(Open(R"({"a":{"shape":"x"}})", ""), "x: entry 'a': shape: found the string 'x', expected an array of whole numbers");
-  EXPECT_EQ(Open(R"({"a":{"shape":true}})", ""), "x: entry 'a': shape: found a boolean, expected an array of whole numbers");
+  EXPECT_EQ(Open(R"({"a":{"shape":"x"}})", ""),
+            "x: entry 'a': shape: found the string 'x', expected an array of whole numbers");
+  EXPECT_EQ(Open(R"({"a":{"shape":true}})", ""),
+            "x: entry 'a': shape: found a boolean, expected an array of whole numbers");
   EXPECT_EQ(Open(R"({"__metadata__":1})", ""), "x: __metadata__: found the number 1, expected an object");
   EXPECT_EQ(Open(R"({"__metadata__":{"k":1}})", ""), "x: __metadata__ key 'k': found the number 1, expected a string");
   EXPECT_EQ(Open(R"({"__metadata__":{"k":{"l":"m"}}})", ""),
@@ -144,11 +151,14 @@ TEST(SafetensorsFile, RefusesNestingBeyondTheFormat) {
 
 TEST(SafetensorsFile, RefusesNumbersThatAreNegativeFractionalOrHuge) {
   const std::string expected = ", expected a whole number that is not negative";
-  EXPECT_EQ(Open(Header(Entry("a", "[-1]", "[0,4]")), "1234"), "x: entry 'a': shape: found the negative number -1" + expected);
+  EXPECT_EQ(Open(Header(Entry("a", "[-1]", "[0,4]")), "1234"),
+            "x: entry 'a': shape: found the negative number -1" + expected);
   EXPECT_EQ(Open(Header(Entry("a", "[1]", "[-4,0]")), "1234"),
             "x: entry 'a': data_offsets: found the negative number -4" + expected);
-  EXPECT_EQ(Open(Header(Entry("a", "[1.0]", "[0,4]")), "1234"), "x: entry 'a': shape: found the number '1.0'" + expected);
-  EXPECT_EQ(Open(Header(Entry("a", "[1e0]", "[0,4]")), "1234"), "x: entry 'a': shape: found the number '1e0'" + expected);
+  EXPECT_EQ(Open(Header(Entry("a", "[1.0]", "[0,4]")), "1234"),
+            "x: entry 'a': shape: found the number '1.0'" + expected);
+  EXPECT_EQ(Open(Header(Entry("a", "[1e0]", "[0,4]")), "1234"),
+            "x: entry 'a': shape: found the number '1e0'" + expected);
   EXPECT_EQ(Open(Header(Entry("a", "[9223372036854775808]", "[0,4]")), "1234"),
             "x: entry 'a': shape: 9223372036854775808 does not fit a signed 64-bit integer");
   EXPECT_EQ(Open(Header(Entry("a", "[1]", "[0,18446744073709551620]")), "1234"),
@@ -234,7 +244,8 @@ TEST(SafetensorsFile, RefusesDataThatEndsBeyondTheFile) {
 }
 
 TEST(SafetensorsFile, RefusesBytesAfterTheLastEntry) {
-  EXPECT_EQ(Open(Header(Entry("a", "[1]", "[0,4]")), "1234PK\3\4"), "x: 4 bytes of data follow the last entry, expected none");
+  EXPECT_EQ(Open(Header(Entry("a", "[1]", "[0,4]")), "1234PK\3\4"),
+            "x: 4 bytes of data follow the last entry, expected none");
   EXPECT_EQ(Open("{}", "x"), "x: 1 bytes of data follow the last entry, expected none");
 }
 
@@ -306,8 +317,10 @@ TEST(WriteSafetensors, RefusesWhatNoReaderWouldTake) {
             where + ": tensor 'a': 4 bytes given, but shape [-1] of F32 needs more than 64 bits count");
   EXPECT_EQ(write({{"a", StoredType::kF32, {1}, bytes}, {"a", StoredType::kU8, {4}, bytes}}),
             where + ": two tensors are called 'a'");
-  EXPECT_EQ(write({{"__metadata__", StoredType::kF32, {1}, bytes}}), where + ": a tensor cannot be called '__metadata__'");
-  EXPECT_EQ(write({{"\xff", StoredType::kF32, {1}, bytes}}), where + ": a tensor name or the metadata is not valid UTF-8");
+  EXPECT_EQ(write({{"__metadata__", StoredType::kF32, {1}, bytes}}),
+            where + ": a tensor cannot be called '__metadata__'");
+  EXPECT_EQ(write({{"\xff", StoredType::kF32, {1}, bytes}}),
+            where + ": a tensor name or the metadata is not valid UTF-8");
   EXPECT_EQ(write({}, {{"k", "\xff"}}), where + ": a tensor name or the metadata is not valid UTF-8");
   EXPECT_FALSE(std::filesystem::exists(folder / "x"));
 }

@@ -29,8 +29,8 @@ struct StoredTensor {
 // One open file whose header has been checked: entries tile the data exactly, sizes fit shapes and the file.
 class SafetensorsFile {
  public:
-  // Throws IoError naming file, byte offset or entry, what was found and what was expected. Allocates for the header only
-  // after its length is known to lie inside the file.
+  // Throws IoError naming file, byte offset or entry, what was found and what was expected. Allocates for the header
+  // only after its length is known to lie inside the file.
   explicit SafetensorsFile(std::filesystem::path path);
 
   const std::vector<StoredTensor>& tensors() const { return tensors_; }  // by offset
@@ -53,10 +53,10 @@ struct TensorToStore {
   std::span<const std::byte> bytes;  // row-major, little-endian
 };
 
-// Writes atomically, entries sorted by dtype (descending) then name, header padded to 8 bytes: the same content gives the
-// same bytes, and the bytes that the reference implementation writes (it writes several metadata keys in random order,
-// here they are sorted). Throws ShapeError: bytes that do not fit the shape; IoError: a name twice, a name or metadata
-// that is not UTF-8, a disk that is full.
+// Writes atomically, entries sorted by dtype (descending) then name, header padded to 8 bytes: the same content gives
+// the same bytes, and the bytes that the reference implementation writes (it writes several metadata keys in random
+// order, here they are sorted). Throws ShapeError: bytes that do not fit the shape; IoError: a name twice, a name or
+// metadata that is not UTF-8, a disk that is full.
 void WriteSafetensors(const std::filesystem::path& path, std::vector<TensorToStore> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
