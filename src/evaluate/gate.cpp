@@ -33,7 +33,7 @@ class UpperLimit final : public Gate {
 
 bool RegisterUpperLimit(const std::string& metric, const std::string& doc) {
   return Registry<Gate>::Register(
-      {metric, doc, "", {},
+      {metric, doc, "ours", {},
        {TextOption("of", "pruned", "Model that is judged").OneOf({"dense", "pruned", "healed"}),
         TextOption("on", std::nullopt, "Only this evaluation, by its id; default: each that has the figure").Optional(),
         RealOption("max", std::nullopt, "Largest value that passes").AtLeast(0)}},
