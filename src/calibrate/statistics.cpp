@@ -36,10 +36,12 @@ const Tensor& Get(const NamedTensors& tensors, const std::string& name, const st
   return found->second;
 }
 
-void CheckForm(const Tensor& tensor, at::ScalarType type, at::IntArrayRef shape, const std::string& name, const std::string& file) {
+void CheckForm(const Tensor& tensor, at::ScalarType type, at::IntArrayRef shape, const std::string& name,
+               const std::string& file) {
   if (tensor.scalar_type() != type || tensor.sizes() != shape)
-    throw IoError(fmt::format("{}: {}: found {} [{}], expected {} [{}]; calibrate again", file, name, c10::toString(tensor.scalar_type()),
-                              fmt::join(tensor.sizes(), ", "), c10::toString(type), fmt::join(shape, ", ")));
+    throw IoError(fmt::format("{}: {}: found {} [{}], expected {} [{}]; calibrate again", file, name,
+                              c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "), c10::toString(type),
+                              fmt::join(shape, ", ")));
 }
 
 Moments LoadMoments(const NamedTensors& tensors, const std::string& name, const std::string& file) {
@@ -157,7 +159,8 @@ Statistics LoadStatistics(const std::filesystem::path& path) {
     char* end = nullptr;
     const double value = std::strtod(found->second.c_str(), &end);
     if (found->second.empty() || *end != '\0')
-      throw IoError(fmt::format("{}: {} is '{}', expected a number; calibrate again", path.string(), key, found->second));
+      throw IoError(
+          fmt::format("{}: {} is '{}', expected a number; calibrate again", path.string(), key, found->second));
     return value;
   };
   Statistics statistics;

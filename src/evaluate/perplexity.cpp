@@ -29,8 +29,10 @@ class Perplexity final : public Evaluator {
         label_(options.Has("label") ? options.Text("label") : source_.path.stem().string()), preset_(options.Text("preset")) {
     if (options.Has("last_document")) source_.last_document = options.Int("last_document");
     if (strided_ && stride_ >= window_)
-      throw RecipeError(fmt::format("perplexity: stride {} is not smaller than the window {}; the first token of each window would never be scored",
-                                    stride_, window_));
+      throw RecipeError(
+          fmt::format("perplexity: stride {} is not smaller than the window {}; the first token of each window would "
+                      "never be scored",
+                      stride_, window_));
   }
 
   std::string Id() const override { return fmt::format("perplexity-{}{}", label_, strided_ ? "-strided" : ""); }

@@ -133,7 +133,8 @@ class Trainer {
     const auto get = [&](const char* name, at::ScalarType type) {
       const auto found = tensors.find(name);
       if (found == tensors.end() || found->second.scalar_type() != type || found->second.dim() != 1)
-        throw IoError(fmt::format("{}: '{}' is missing or of another type; delete this file to heal from the start", state_.string(), name));
+        throw IoError(fmt::format("{}: '{}' is missing or of another type; delete this file to heal from the start",
+                                  state_.string(), name));
       return found->second.contiguous();
     };
     const auto integers = [&](const char* name) {

@@ -61,11 +61,12 @@ class Planner {
     for (const Protection& protection : protections) held[protection.rule].insert(protection.unit);
     std::string rules;
     for (const auto& [rule, units] : held) rules += fmt::format(", {} holds {} units", rule, units.size());
-    throw RecipeError(fmt::format("prune.budget.remove: {} of {} asked for, at most {:.4f} can go (minimums hold {:.4f}{}); "
-                                  "ask for less, allow more unit kinds, or lower the minimums",
-                                  options_.remove, options_.budget_of,
-                                  std::floor(1e4 * static_cast<double>(reach) / whole) / 1e4,  // what it names can be asked for
-                                  static_cast<double>(by_minimum) / whole, rules));
+    throw RecipeError(
+        fmt::format("prune.budget.remove: {} of {} asked for, at most {:.4f} can go (minimums hold {:.4f}{}); "
+                    "ask for less, allow more unit kinds, or lower the minimums",
+                    options_.remove, options_.budget_of,
+                    std::floor(1e4 * static_cast<double>(reach) / whole) / 1e4,  // what it names can be asked for
+                    static_cast<double>(by_minimum) / whole, rules));
   }
 
   std::vector<BlockPlan> Allocate() const { return ToBlocks(allocator_.Allocate(groups_, Target())); }

@@ -11,11 +11,12 @@ namespace espalier {
 namespace {
 
 // Fit with errors that name the block, which the compensator does not know.
-Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteStatistics& site, const std::vector<int64_t>& kept,
-                int64_t l, Role role) {
+Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteStatistics& site,
+                const std::vector<int64_t>& kept, int64_t l, Role role) {
   if (site.ordinary.mean.size(0) != dense.weight.size(1))
-    throw ShapeError(fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again", l,
-                                 site.ordinary.mean.size(0), RoleName(role), dense.weight.size(1)));
+    throw ShapeError(
+        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again", l,
+                    site.ordinary.mean.size(0), RoleName(role), dense.weight.size(1)));
   try {
     return compensator.Fit(dense, site, kept);
   } catch (const NumericError& error) {
@@ -23,8 +24,8 @@ Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteS
   }
 }
 
-void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64_t>& kept_units, const Statistics& statistics,
-           const Compensator& compensator, Model& cut) {
+void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64_t>& kept_units,
+           const Statistics& statistics, const Compensator& compensator, Model& cut) {
   const UnitSpace space(model, l, kind);
   if (static_cast<int64_t>(kept_units.size()) == space.size()) return;
   const Linear& dense = model.blocks[static_cast<size_t>(l)].At(space.consumer());
