@@ -14,16 +14,17 @@ namespace {
 constexpr int kMaxDepth = 64;  // deeper documents are hostile: no format we read nests further than 8
 
 // Watches the parse: duplicate keys and depth are errors before the document tree grows.
+template <typename AnyJson>
 class Watch {
  public:
   explicit Watch(const std::string& where) : where_(where) {}
 
-  bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+  bool operator()(int depth, typename AnyJson::parse_event_t event, AnyJson& parsed) {
     if (depth > kMaxDepth) throw IoError(fmt::format("{}: JSON nested deeper than {} levels", where_, kMaxDepth));
-    if (event == Json::parse_event_t::object_start) keys_.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys_.pop_back();
-    if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second)
-      throw IoError(fmt::format("{}: duplicate JSON key '{}'", where_, parsed.get<std::string>()));
+    if (event == AnyJson::parse_event_t::object_start) keys_.emplace_back();
+    if (event == AnyJson::parse_event_t::object_end) keys_.pop_back();
+    if (event == AnyJson::parse_event_t::key && !keys_.back().insert(parsed.template get<std::string>()).second)
+      throw IoError(fmt::format("{}: duplicate JSON key '{}'", where_, parsed.template get<std::string>()));
     return true;
   }
 
@@ -32,15 +33,24 @@ class Watch {
   std::vector<std::set<std::string>> keys_;
 };
 
-}  // namespace
-
-Json ParseJson(std::string_view text, const std::string& where) {
-  Watch watch(where);
+template <typename AnyJson>
+AnyJson ParseWatched(std::string_view text, const std::string& where) {
+  Watch<AnyJson> watch(where);
   try {
-    return Json::parse(text, [&watch](int depth, Json::parse_event_t event, Json& parsed) { return watch(depth, event, parsed); });
-  } catch (const Json::parse_error& error) {
+    return AnyJson::parse(text, [&watch](int depth, typename AnyJson::parse_event_t event, AnyJson& parsed) {
+      return watch(depth, event, parsed);
+    });
+  } catch (const typename AnyJson::parse_error& error) {
     throw IoError(fmt::format("{}: not valid JSON at byte {}; expected a complete UTF-8 JSON document", where, error.byte));
   }
+}
+
+}  // namespace
+
+Json ParseJson(std::string_view text, const std::string& where) { return ParseWatched<Json>(text, where); }
+
+nlohmann::json ParseSortedJson(std::string_view text, const std::string& where) {
+  return ParseWatched<nlohmann::json>(text, where);
 }
 
 Json ReadJson(const std::filesystem::path& path, size_t max_bytes) {

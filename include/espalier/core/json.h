@@ -15,6 +15,9 @@ using Json = nlohmann::ordered_json;
 Json ParseJson(std::string_view text, const std::string& where);
 Json ReadJson(const std::filesystem::path& path, size_t max_bytes = size_t{256} << 20);
 
+// The same for documents whose objects have very many keys (a vocabulary): Json looks keys up one after the other.
+nlohmann::json ParseSortedJson(std::string_view text, const std::string& where);
+
 // Two-space indentation, shortest exact floating point, non-finite numbers as null, one trailing newline.
 std::string DumpJson(const Json& json);
 void WriteJson(const std::filesystem::path& path, const Json& json);

@@ -1,0 +1,105 @@
+// A tokenizer from the metadata of a GGUF file.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "espalier/core/error.h"
+#include "espalier/io/gguf.h"
+#include "espalier/io/tokenizer_merges.h"
+#include "espalier/io/tokenizer_spec.h"
+
+namespace espalier {
+namespace {
+
+// tokenizer.ggml.token_type (llama.cpp include/llama.h, llama_token_type).
+enum GgufTokenType : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
+
+const TokenizerFamily& FamilyNamed(const std::string& pre, const std::string& origin) {
+  std::vector<std::string> known;
+  for (const TokenizerFamily& family : TokenizerFamilies()) {
+    for (const std::string_view name : family.pre_names) {
+      if (name == pre) return family;
+      known.push_back(fmt::format("{} ({})", name, family.name));
+    }
+  }
+  throw IoError(fmt::format("{}: tokenizer.ggml.pre is '{}', which is not supported; supported: {}", origin, pre,
+                            fmt::join(known, ", ")));
+}
+
+void CheckModelKind(const GgufFile& file, const std::string& origin) {
+  const std::string& model = file.Text("tokenizer.ggml.model");
+  if (model != "gpt2")
+    throw IoError(fmt::format(
+        "{}: tokenizer.ggml.model is '{}', which is not supported; supported: gpt2 (byte-level BPE)", origin, model));
+}
+
+void ApplyFamily(const GgufFile& file, TokenizerSpec& spec) {
+  if (!file.Has("tokenizer.ggml.pre"))
+    throw IoError(
+        fmt::format("{}: tokenizer.ggml.pre is missing, so nothing says how texts are split; convert the model again "
+                    "with a current converter",
+                    spec.origin));
+  const TokenizerFamily& family = FamilyNamed(file.Text("tokenizer.ggml.pre"), spec.origin);
+  spec.steps = family.steps;
+  spec.nfc = family.nfc;
+  spec.ignore_merges = family.ignore_merges;
+  spec.adds_bos = family.adds_bos;
+  if (file.Has("tokenizer.ggml.add_bos_token")) spec.adds_bos = file.Bool("tokenizer.ggml.add_bos_token");
+  if (file.Has("tokenizer.ggml.add_space_prefix") && file.Bool("tokenizer.ggml.add_space_prefix")) {
+    for (SplitStep& step : spec.steps)
+      if (step.kind == SplitStep::Kind::kByteLevel) step.prefix_space = true;
+  }
+}
+
+void ReadTokens(const GgufFile& file, TokenizerSpec& spec) {
+  spec.tokens = file.TextList("tokenizer.ggml.tokens");
+  if (spec.tokens.size() > kMaxTokens)
+    throw IoError(fmt::format("{}: {} tokens, expected at most {}", spec.origin, spec.tokens.size(), kMaxTokens));
+  if (!file.Has("tokenizer.ggml.token_type")) return;
+  const std::vector<int64_t> types = file.IntList("tokenizer.ggml.token_type");
+  if (types.size() != spec.tokens.size())
+    throw IoError(fmt::format("{}: tokenizer.ggml.token_type has {} entries, expected {}, one for each token",
+                              spec.origin, types.size(), spec.tokens.size()));
+  for (size_t id = 0; id < types.size(); ++id) {
+    if (types[id] < kNormal || types[id] > kByte)
+      throw IoError(
+          fmt::format("{}: tokenizer.ggml.token_type[{}] is {}, expected 1 to 6", spec.origin, id, types[id]));
+    if (types[id] == kUnused) spec.tokens[id].clear();  // padding of the embedding: no text stands for it
+    if (types[id] != kControl && types[id] != kUserDefined) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(id);
+    token.content = spec.tokens[id];
+    token.special = types[id] == kControl;
+    if (!token.content.empty()) spec.added.push_back(std::move(token));
+  }
+}
+
+std::optional<int32_t> SpecialId(const GgufFile& file, const std::string& key, const TokenizerSpec& spec) {
+  if (!file.Has(key)) return std::nullopt;
+  const int64_t id = file.Int(key);
+  if (id < 0 || static_cast<size_t>(id) >= spec.tokens.size())
+    throw IoError(fmt::format("{}: {} is {}, expected 0 to {}, an id of the vocabulary", spec.origin, key, id,
+                              spec.tokens.size() - 1));
+  return static_cast<int32_t>(id);
+}
+
+}  // namespace
+
+TokenizerSpec ReadTokenizerGguf(const GgufFile& file) {
+  TokenizerSpec spec;
+  spec.origin = file.path().string();
+  CheckModelKind(file, spec.origin);
+  ApplyFamily(file, spec);
+  ReadTokens(file, spec);
+  MergeReader merges(spec, spec.origin + ": tokenizer.ggml.merges");
+  for (const std::string& line : file.TextList("tokenizer.ggml.merges")) merges.AddLine(line);
+  spec.bos = SpecialId(file, "tokenizer.ggml.bos_token_id", spec);
+  spec.eos = SpecialId(file, "tokenizer.ggml.eos_token_id", spec);
+  spec.unk = SpecialId(file, "tokenizer.ggml.unknown_token_id", spec);
+  spec.pad = SpecialId(file, "tokenizer.ggml.padding_token_id", spec);
+  if (file.Has("tokenizer.chat_template")) spec.chat_template = file.Text("tokenizer.chat_template");
+  return spec;
+}
+
+}  // namespace espalier
