@@ -130,14 +130,15 @@ std::string CostRow(const char* what, int64_t dense, int64_t pruned, bool bytes)
 std::string FiguresOf(const Results& results) {
   std::vector<std::string> protocol;
   for (const auto& [key, value] : results.protocol) protocol.push_back(fmt::format("{} {}", PlainName(key), value));
-  std::string rows;
+  std::string rows = fmt::format("<tr><th scope=\"rowgroup\" colspan=\"4\">{} of {}<small>{}</small></th></tr>\n",
+                                 EscapeHtml(results.id), EscapeHtml(results.model),
+                                 EscapeHtml(fmt::format("{}", fmt::join(protocol, "; "))));
   for (const Metric& metric : results.metrics) {
     const Estimate estimate = {metric.value, metric.low, metric.high, metric.count};
     const std::string name = PlainName(metric.name) + (metric.of.empty() ? "" : ", relative to " + metric.of);
-    rows += fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", TextCell(results.model, "keep"), TextCell(results.id, "keep"),
-                        TextCell(name, "keep"), Cell(FormatFigure(metric.value), metric.unit),
-                        Cell(FormatInterval(estimate)), Cell(FormatCount(metric.count)),
-                        rows.empty() ? TextCell(fmt::format("{}", fmt::join(protocol, "; ")), "wrap") : "<td></td>");
+    rows += fmt::format("<tr>{}{}{}{}</tr>\n", TextCell(name, "keep"),
+                        Cell(FormatFigure(metric.value) + (metric.unit.empty() ? "" : " " + metric.unit)),
+                        Cell(FormatInterval(estimate)), Cell(FormatCount(metric.count)));
   }
   return rows;
 }
@@ -256,9 +257,7 @@ std::string HtmlAllFigures(const ReportView& view) {
   for (const Results& results : view.data.results) rows += FiguresOf(results);
   if (rows.empty()) return "";
   return "<details>\n<summary>All figures with their protocol</summary>\n" +
-         Table("<th scope=\"col\">Model</th><th scope=\"col\">Evaluation</th><th scope=\"col\">Metric</th>" +
-                   HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count") +
-                   "<th scope=\"col\">Protocol</th>",
+         Table("<th scope=\"col\">Metric</th>" + HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count"),
                rows) +
          "</details>\n";
 }

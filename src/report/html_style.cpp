@@ -25,7 +25,7 @@ h2{margin:52px 0 4px;font-size:20px;line-height:1.3;letter-spacing:-.01em;font-w
 .verdict{display:inline-flex;align-items:center;gap:8px;margin:0 0 12px;padding:3px 12px 3px 10px;border-radius:99px;
 border:1.5px solid currentColor;font-size:14px;font-weight:600;line-height:1.5}
 .pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive{color:var(--open)}
-.note{margin:2px 0 14px;color:var(--soft);font-size:14px;max-width:74em;text-wrap:pretty;overflow-wrap:anywhere}
+.note{margin:2px 0 14px;color:var(--soft);font-size:14px;max-width:84em;text-wrap:pretty;overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:28px 0 0;padding:0;
 list-style:none}
 .tiles li{padding:14px 16px 16px;border-radius:10px;background:var(--panel);border:1px solid var(--line)}
@@ -45,7 +45,7 @@ th{font-weight:600}thead th{white-space:nowrap;color:var(--soft);font-size:13px;
 th:first-child,td:first-child{padding-left:2px}
 .num{text-align:right;white-space:nowrap}.keep{white-space:nowrap}
 td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:400}
-.wrap{min-width:17em;overflow-wrap:anywhere}
+.wrap{min-width:17em;width:38%;overflow-wrap:anywhere}
 .name{white-space:nowrap}
 .key{display:inline-block;width:10px;height:10px;margin-right:8px;border-radius:2px}
 .b0{background:var(--m0)}.b1{background:var(--m1)}.b2{background:var(--m2)}.b3{background:var(--m3)}
