@@ -7,10 +7,12 @@ namespace espalier {
 const char kHtmlStyle[] = R"css(
 :root{--paper:#fff;--panel:#f7f8fa;--ink:#16191d;--soft:#59626e;--line:#dfe3e8;--grid:#e8ebef;
 --m0:#5b6673;--m1:#d55e00;--m2:#009e73;--m3:#0072b2;--m4:#cc79a7;--m5:#b58900;
---kept:#0072b2;--cut:#dbe4ec;--protected:#b3427f;--up:#d55e00;--down:#0072b2;--good:#00734f;--bad:#b3261e;--open:#8a5a00}
+--kept:#0072b2;--cut:#dbe4ec;--protected:#b3427f;--up:#d55e00;--down:#0072b2;--good:#00734f;--bad:#b3261e;
+--open:#8a5a00}
 @media (prefers-color-scheme:dark){:root{--paper:#12151a;--panel:#1a1e25;--ink:#e8ebef;--soft:#a1abb8;--line:#2f3640;
 --grid:#272d36;--m0:#a9b4c2;--m1:#f0873a;--m2:#2fc79a;--m3:#56b4e9;--m4:#e29ac4;--m5:#f0e442;
---kept:#56b4e9;--cut:#2b3440;--protected:#f08cc4;--up:#f0873a;--down:#56b4e9;--good:#4fd1a5;--bad:#ff8a80;--open:#ffc861}}
+--kept:#56b4e9;--cut:#2b3440;--protected:#f08cc4;--up:#f0873a;--down:#56b4e9;--good:#4fd1a5;--bad:#ff8a80;
+--open:#ffc861}}
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -35,9 +37,11 @@ list-style:none}
 .meter{display:block;height:6px;border-radius:3px;background:var(--cut);overflow:hidden}
 .meter i{display:block;height:100%;background:var(--kept)}
 .scroll{overflow-x:auto;background:linear-gradient(to right,var(--paper) 40%,transparent) 0 0/48px 100%,
-linear-gradient(to left,var(--paper) 40%,transparent) 100% 0/48px 100%,linear-gradient(to right,var(--line),transparent) 0 0/14px 100%,
+linear-gradient(to left,var(--paper) 40%,transparent) 100% 0/48px 100%,linear-gradient(to right,var(--line),
+transparent) 0 0/14px 100%,
 linear-gradient(to left,var(--line),transparent) 100% 0/14px 100%;background-repeat:no-repeat;
-background-attachment:local,local,scroll,scroll;margin:14px 0 0;border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+background-attachment:local,local,scroll,scroll;margin:14px 0 0;border-top:1px solid var(--line);border-bottom:1px 
+solid var(--line)}
 table{border-collapse:collapse;width:100%;font-size:14px;line-height:1.4}
 th,td{padding:9px 14px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 thead tr:first-child th,tbody:first-child tr:first-child>*{border-top:0}
@@ -46,7 +50,7 @@ th:first-child,td:first-child{padding-left:2px}
 .num{text-align:right;white-space:nowrap}.keep{white-space:nowrap}
 td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:400}
 .wrap{min-width:17em;width:38%;overflow-wrap:anywhere}
-.name{white-space:nowrap}
+.name{white-space:nowrap}th.keep+.wrap{width:100%}
 .key{display:inline-block;width:10px;height:10px;margin-right:8px;border-radius:2px}
 .b0{background:var(--m0)}.b1{background:var(--m1)}.b2{background:var(--m2)}.b3{background:var(--m3)}
 .b4{background:var(--m4)}.b5{background:var(--m5)}
