@@ -1,6 +1,6 @@
 #pragma once
 // Safetensors: a reader that believes nothing and a writer that replaces files atomically. Knows no LibTorch.
-// Format: FORMATS in docs/formats.md; source: huggingface/safetensors README and safetensors/src/tensor.rs.
+// Source: huggingface/safetensors README and safetensors/src/tensor.rs.
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -13,7 +13,8 @@
 
 namespace espalier {
 
-enum class StoredType { kBool, kU8, kI8, kI16, kI32, kI64, kF16, kBF16, kF32, kF64 };
+// In the order of the reference's Dtype, by which the writer sorts: ascending alignment.
+enum class StoredType { kBool, kU8, kI8, kI16, kF16, kBF16, kI32, kF32, kF64, kI64 };
 int64_t StoredTypeBytes(StoredType type);
 std::string_view StoredTypeName(StoredType type);  // as in the header: "F32"
 
@@ -28,8 +29,8 @@ struct StoredTensor {
 // One open file whose header has been checked: entries tile the data exactly, sizes fit shapes and the file.
 class SafetensorsFile {
  public:
-  // Throws IoError naming file, byte offset or entry, what was found and what was expected. Allocates for the header only
-  // after its length is known to lie inside the file.
+  // Throws IoError naming file, byte offset or entry, what was found and what was expected. Allocates for the header
+  // only after its length is known to lie inside the file.
   explicit SafetensorsFile(std::filesystem::path path);
 
   const std::vector<StoredTensor>& tensors() const { return tensors_; }  // by offset
@@ -52,8 +53,10 @@ struct TensorToStore {
   std::span<const std::byte> bytes;  // row-major, little-endian
 };
 
-// Writes atomically, entries sorted by alignment (descending) then name, header padded to 8 bytes: the same content gives
-// the same bytes, and the bytes that the reference implementation writes.
+// Writes atomically, entries sorted by dtype (descending) then name, header padded to 8 bytes: the same content gives
+// the same bytes, and the bytes that the reference implementation writes (it writes several metadata keys in random
+// order, here they are sorted). Throws ShapeError: bytes that do not fit the shape; IoError: a name twice, a name or
+// metadata that is not UTF-8, a disk that is full.
 void WriteSafetensors(const std::filesystem::path& path, std::vector<TensorToStore> tensors,
                       const std::map<std::string, std::string>& metadata = {});
 

@@ -13,7 +13,8 @@ namespace espalier {
 using NamedTensors = std::map<std::string, at::Tensor>;
 
 // Any device and strides; stored contiguous in their own dtype (bool, int8..64, uint8, half, bfloat16, float, double).
-void SaveTensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+void SaveTensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                 const std::map<std::string, std::string>& metadata = {});
 // CPU tensors in the dtype of the file.
 NamedTensors LoadTensors(const std::filesystem::path& path);
 at::Tensor LoadTensor(const SafetensorsFile& file, const StoredTensor& tensor);
