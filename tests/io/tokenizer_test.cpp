@@ -142,9 +142,8 @@ TEST_F(TokenizerFile, RefusesWhatIsNotSupportedNamingTheKey) {
 
 TEST_F(TokenizerFile, RefusesVocabulariesThatContradictThemselves) {
   using J = nlohmann::json;
-  EXPECT_EQ(Refusal([](J& json) { json["model"]["vocab"]["!!!"] = 3; }),
-            "model.vocab: '!' and '!!!' have the same id 3")
-      << "id 3 is '!' only while the fixture is as it was made";
+  EXPECT_EQ(Refusal([](J& json) { json["model"]["vocab"]["!!!"] = json["model"]["vocab"]["!"]; }),
+            "model.vocab: '!' and '!!!' have the same id 0");
   EXPECT_EQ(Refusal([](J& json) { json["model"]["vocab"]["x x"] = -1; }),
             "model.vocab['x x']: found -1, expected an id from 0 to 4194303");
   EXPECT_EQ(Refusal([](J& json) { json["model"]["vocab"]["x x"] = 1e9; }),
