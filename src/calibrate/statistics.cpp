@@ -83,18 +83,21 @@ void Moments::Add(const Tensor& x, const Tensor& where) {
   if (x.size(0) == 0) return;
   Moments batch;
   batch.count = x.size(0);
-  const Tensor wide = x.to(at::kDouble).cpu();
-  batch.mean = wide.mean(0);
-  const Tensor centred = wide - batch.mean;  // [N, n]
-  batch.squares = centred.square().sum(0);
-  const auto [max, row] = wide.abs().max(0);
-  batch.max = max;
-  batch.max_at = where.index_select(0, row);
-  // Float32 products of centred values, summed over one batch only; batches add up in float64.
+  const auto n = static_cast<double>(batch.count);
+  batch.mean = x.sum(0, /*keepdim=*/false, at::kDouble).cpu() / n;
+  // Deviations from a float32 shift near the mean, summed in float64 and corrected for the shift: exact to rounding, at
+  // half the memory traffic of float64 copies.
+  const Tensor shift = batch.mean.to(at::kFloat);
+  const Tensor centred = x.to(at::kFloat) - shift.to(x.device());  // [N, n]
+  const Tensor off = batch.mean - shift.to(at::kDouble);           // [n]
   if (products.defined()) {
-    const Tensor narrow = centred.to(x.device(), at::kFloat);
-    batch.products = narrow.t().matmul(narrow).to(at::kDouble).cpu();
+    // Float32 products over one batch only; batches add up in float64.
+    batch.products = centred.t().matmul(centred).to(at::kDouble).cpu().addr_(off, off, 1, -n);
   }
+  batch.squares = (centred.square().sum(0, /*keepdim=*/false, at::kDouble).cpu() - off.square() * n).clamp_min_(0);
+  const auto [max, row] = x.abs().t().contiguous().max(1);  // contiguous rows: the reduction is several times faster
+  batch.max = max.to(at::kDouble).cpu();
+  batch.max_at = where.index_select(0, row.cpu());
   Merge(batch);
 }
 

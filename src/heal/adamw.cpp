@@ -30,7 +30,7 @@ Tensor AdamW::Step(double learning_rate) {
   const Tensor norm = at::linalg_vector_norm(at::stack(norms), 2);
   const Tensor scale = (options_.clip / (norm + 1e-6)).clamp_max(1.0);
   for (Tensor& grad : grads) grad.mul_(scale);
-  for (Tensor& step : steps_) step.add_(1);  // the kernel takes the number of this step, counted from 1
+  for (Tensor& step : steps_) step.add_(1);  // the kernel corrects its bias by steps that have begun
   at::_fused_adamw_(parameters_, grads, mean_, square_, {}, steps_, learning_rate, options_.beta1, options_.beta2,
                     options_.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
   for (Tensor& parameter : parameters_) parameter.mutable_grad() = Tensor();

@@ -20,7 +20,7 @@ int Mistakes::AddFile(std::string path) {
   return static_cast<int>(sources_.size()) - 1;
 }
 
-int Mistakes::AddOverride(std::string text) {
+int Mistakes::AddOverride(const std::string& text) {
   std::string key = text.substr(0, text.find('='));
   sources_.push_back({OneLine(text), std::move(key), true});
   return static_cast<int>(sources_.size()) - 1;

@@ -16,7 +16,7 @@ class Mistakes {
  public:
   // Sources in the order in which their mistakes are shown.
   int AddFile(std::string path);
-  int AddOverride(std::string text);  // "prune.budget.remove=0.3"
+  int AddOverride(const std::string& text);  // "prune.budget.remove=0.3"
 
   // `key` is dotted; empty for mistakes of the file as a whole. `message` may quote what was found, cleaned or not.
   void Add(Position at, std::string_view key, std::string_view message);

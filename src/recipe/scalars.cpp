@@ -195,8 +195,8 @@ std::optional<OptionValue> ReadList(const std::vector<Node>& items, const Option
 }
 
 std::string NothingFound(const OptionSpec& option) {
-  const std::string wanted = fmt::format("expected {}{}, found nothing.", option.type == OptionType::kBool ? "" : "a ",
-                                         OptionTypeName(option.type));
+  std::string wanted = fmt::format("expected {}{}, found nothing.", option.type == OptionType::kBool ? "" : "a ",
+                                   OptionTypeName(option.type));
   if (std::holds_alternative<std::monostate>(option.default_value)) return wanted;
   return fmt::format("{} Leave the key out for {}.", wanted, FormatOptionValue(option.default_value));
 }

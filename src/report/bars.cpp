@@ -127,7 +127,8 @@ void DrawKeptAxes(Svg& svg, const Columns& at, size_t count, double bottom) {
     svg.Line(at.left, y, svg.width() - 14, y, "grid");
     svg.Text(at.left - 8, y + 4, fmt::format("{} %", percent), "tick end");
   }
-  svg.Text(at.left - 8, (at.kv_top + bottom) / 2 + 4, "KV", "tick end");
+  svg.Text(at.left - 8, at.ffn_top + 0.25 * (at.ffn_bottom - at.ffn_top) + 4, "FFN", "axis end");
+  svg.Text(at.left - 8, (at.kv_top + bottom) / 2 + 4, "KV", "axis end");
   size_t step = 1;
   for (size_t next : {2, 5, 10, 20, 50})
     if (at.column * static_cast<double>(step) < 24) step = next;

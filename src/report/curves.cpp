@@ -32,9 +32,12 @@ void DrawBlockAxis(Svg& svg, size_t count, double bottom) {
 }
 
 void DrawValueAxis(Svg& svg, const Scale& scale, const std::string& unit) {
-  for (double tick : RoundTicks(scale, 5)) {
-    svg.Line(kLeft, scale.At(tick), svg.width() - kRight, scale.At(tick), "grid");
-    svg.Text(kLeft - 8, scale.At(tick) + 4, FormatAxis(tick) + unit, "tick end");
+  const std::vector<double> ticks = RoundTicks(scale, scale.logarithmic ? 7 : 5);
+  std::vector<std::string> texts = TickTexts(ticks);
+  for (size_t i = 0; i < ticks.size(); ++i) {
+    if (scale.logarithmic) texts[i] = FormatAxis(ticks[i]);  // decades have no decimals in common
+    svg.Line(kLeft, scale.At(ticks[i]), svg.width() - kRight, scale.At(ticks[i]), "grid");
+    svg.Text(kLeft - 8, scale.At(ticks[i]) + 4, texts[i] + unit, "tick end");
   }
 }
 

@@ -85,7 +85,7 @@ std::string FormatInterval(const Estimate& of) {
 std::string FormatAxis(double value) {
   const double size = std::fabs(value);
   if (size >= 1e6) return fmt::format("{:g}M", value / 1e6);
-  if (size >= 1e4) return fmt::format("{:g}k", value / 1e3);
+  if (size >= 1e3) return fmt::format("{:g}k", value / 1e3);
   return fmt::format("{:g}", value);
 }
 
@@ -109,8 +109,9 @@ std::string CleanText(std::string_view text) {
 
 std::string EscapeHtml(std::string_view text) {
   std::string escaped;
-  for (char c : CleanText(text)) {
-    switch (c) {
+  const std::string clean = CleanText(text);
+  for (size_t i = 0; i < clean.size(); ++i) {
+    switch (clean[i]) {
       case '&':
         escaped += "&amp;";
         break;
@@ -126,8 +127,11 @@ std::string EscapeHtml(std::string_view text) {
       case '\'':
         escaped += "&#39;";
         break;
+      case ' ':
+        escaped += clean.compare(i, 2, " %") == 0 ? "\u00a0" : " ";
+        break;  // no line starts with a % sign
       default:
-        escaped += c;
+        escaped += clean[i];
     }
   }
   return escaped;

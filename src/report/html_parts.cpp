@@ -24,6 +24,11 @@ std::string HeadCell(const std::string& main, const std::string& under = "") {
                      under.empty() ? "" : fmt::format("<small>{}</small>", EscapeHtml(under)));
 }
 
+std::string Capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
+  return text;
+}
+
 std::string TextCell(const std::string& text, std::string_view css) {
   return fmt::format("<td class=\"{}\">{}</td>", css, EscapeHtml(text));
 }
@@ -72,8 +77,9 @@ std::string Tile(const std::string& what, const std::string& figure, const std::
 
 std::string ShareTile(const std::string& what, double share) {
   return Tile(what, FormatShare(share),
-              fmt::format("<span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span>",
-                          std::isfinite(share) ? std::clamp(100 * share, 0.0, 100.0) : 0.0));
+              fmt::format("<span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span><small>{} removed</small>",
+                          std::isfinite(share) ? std::clamp(100 * share, 0.0, 100.0) : 0.0,
+                          EscapeHtml(FormatShare(1 - share))));
 }
 
 // The model that the tiles speak of: what was pruned, before any healing.
@@ -93,7 +99,9 @@ std::string RatioTile(const Comparison& comparison, size_t main, size_t corpus) 
     if (comparison.ratio[m][corpus])
       below += fmt::format("<small>{} {}</small>", EscapeHtml(comparison.models[m]),
                            FormatRatio(comparison.ratio[m][corpus]->value));
-  return Tile("Perplexity, " + comparison.corpora[corpus].Title(), FormatRatio(ratio.value), below);
+  if (!comparison.corpora[corpus].preset.empty())
+    below += fmt::format("<small>{}</small>", EscapeHtml(comparison.corpora[corpus].preset));
+  return Tile("Perplexity, " + comparison.corpora[corpus].corpus, FormatRatio(ratio.value), below);
 }
 
 std::string BlockList(const std::vector<int64_t>& blocks) {
@@ -122,14 +130,15 @@ std::string CostRow(const char* what, int64_t dense, int64_t pruned, bool bytes)
 std::string FiguresOf(const Results& results) {
   std::vector<std::string> protocol;
   for (const auto& [key, value] : results.protocol) protocol.push_back(fmt::format("{} {}", PlainName(key), value));
-  std::string rows;
+  std::string rows = fmt::format("<tr><th scope=\"rowgroup\" colspan=\"4\">{} of {}<small>{}</small></th></tr>\n",
+                                 EscapeHtml(results.id), EscapeHtml(results.model),
+                                 EscapeHtml(fmt::format("{}", fmt::join(protocol, "; "))));
   for (const Metric& metric : results.metrics) {
     const Estimate estimate = {metric.value, metric.low, metric.high, metric.count};
     const std::string name = PlainName(metric.name) + (metric.of.empty() ? "" : ", relative to " + metric.of);
-    rows += fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", TextCell(results.model, "keep"), TextCell(results.id, "keep"),
-                        TextCell(name, "keep"), Cell(FormatFigure(metric.value), metric.unit),
-                        Cell(FormatInterval(estimate)), Cell(FormatCount(metric.count)),
-                        rows.empty() ? TextCell(fmt::format("{}", fmt::join(protocol, "; ")), "wrap") : "<td></td>");
+    rows += fmt::format("<tr>{}{}{}{}</tr>\n", TextCell(name, "keep"),
+                        Cell(FormatFigure(metric.value) + (metric.unit.empty() ? "" : " " + metric.unit)),
+                        Cell(FormatInterval(estimate)), Cell(FormatCount(metric.count)));
   }
   return rows;
 }
@@ -169,7 +178,7 @@ std::string HtmlHeadline(const ReportView& view) {
   std::string head =
       "<th scope=\"col\">Model</th>" + HeadCell("Block parameters") + HeadCell("All parameters") + HeadCell("Bytes");
   for (const Corpus& corpus : comparison.corpora) head += HeadCell("Perplexity, " + corpus.corpus, corpus.preset);
-  for (const std::string& speed : comparison.speeds) head += HeadCell(speed, "tokens/s");
+  for (const std::string& speed : comparison.speeds) head += HeadCell(Capital(speed), "tokens/s");
   std::string rows;
   for (size_t m = 0; m < comparison.models.size(); ++m) {
     rows += "<tr>" + ModelHead(view, comparison.models[m]) + SizeCells(view, comparison.models[m]);
@@ -248,9 +257,7 @@ std::string HtmlAllFigures(const ReportView& view) {
   for (const Results& results : view.data.results) rows += FiguresOf(results);
   if (rows.empty()) return "";
   return "<details>\n<summary>All figures with their protocol</summary>\n" +
-         Table("<th scope=\"col\">Model</th><th scope=\"col\">Evaluation</th><th scope=\"col\">Metric</th>" +
-                   HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count") +
-                   "<th scope=\"col\">Protocol</th>",
+         Table("<th scope=\"col\">Metric</th>" + HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count"),
                rows) +
          "</details>\n";
 }

@@ -7,10 +7,12 @@ namespace espalier {
 const char kHtmlStyle[] = R"css(
 :root{--paper:#fff;--panel:#f7f8fa;--ink:#16191d;--soft:#59626e;--line:#dfe3e8;--grid:#e8ebef;
 --m0:#5b6673;--m1:#d55e00;--m2:#009e73;--m3:#0072b2;--m4:#cc79a7;--m5:#b58900;
---kept:#0072b2;--cut:#dbe4ec;--protected:#b3427f;--up:#d55e00;--down:#0072b2;--good:#00734f;--bad:#b3261e;--open:#8a5a00}
+--kept:#0072b2;--cut:#dbe4ec;--protected:#b3427f;--up:#d55e00;--down:#0072b2;--good:#00734f;--bad:#b3261e;
+--open:#8a5a00}
 @media (prefers-color-scheme:dark){:root{--paper:#12151a;--panel:#1a1e25;--ink:#e8ebef;--soft:#a1abb8;--line:#2f3640;
 --grid:#272d36;--m0:#a9b4c2;--m1:#f0873a;--m2:#2fc79a;--m3:#56b4e9;--m4:#e29ac4;--m5:#f0e442;
---kept:#56b4e9;--cut:#2b3440;--protected:#f08cc4;--up:#f0873a;--down:#56b4e9;--good:#4fd1a5;--bad:#ff8a80;--open:#ffc861}}
+--kept:#56b4e9;--cut:#2b3440;--protected:#f08cc4;--up:#f0873a;--down:#56b4e9;--good:#4fd1a5;--bad:#ff8a80;
+--open:#ffc861}}
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -21,29 +23,34 @@ main{max-width:1080px;margin:0 auto;padding:40px 24px 64px}
 h1{margin:0 0 20px;font-size:30px;line-height:1.2;letter-spacing:-.015em;font-weight:650;text-wrap:balance;
 overflow-wrap:anywhere}
 h2{margin:52px 0 4px;font-size:20px;line-height:1.3;letter-spacing:-.01em;font-weight:650}
-.lead{margin:0;font-size:18px;line-height:1.5;max-width:62em;overflow-wrap:anywhere}
+.lead{margin:0;text-wrap:pretty;font-size:18px;line-height:1.5;max-width:62em;overflow-wrap:anywhere}
 .verdict{display:inline-flex;align-items:center;gap:8px;margin:0 0 12px;padding:3px 12px 3px 10px;border-radius:99px;
 border:1.5px solid currentColor;font-size:14px;font-weight:600;line-height:1.5}
 .pass{color:var(--good)}.fail{color:var(--bad)}.inconclusive{color:var(--open)}
-.note{margin:2px 0 14px;color:var(--soft);font-size:14px;max-width:70em;overflow-wrap:anywhere}
+.note{margin:2px 0 14px;color:var(--soft);font-size:14px;max-width:84em;text-wrap:pretty;overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:28px 0 0;padding:0;
 list-style:none}
 .tiles li{padding:14px 16px 16px;border-radius:10px;background:var(--panel);border:1px solid var(--line)}
 .tiles .what{display:block;color:var(--soft);font-size:13px;line-height:1.35}
 .tiles b{display:block;margin:4px 0 8px;font-size:26px;line-height:1.15;font-weight:650;letter-spacing:-.02em}
-.tiles small{display:block;color:var(--soft);font-size:13px;line-height:1.4}
+.tiles .meter{margin:0 0 7px}.tiles small{display:block;color:var(--soft);font-size:13px;line-height:1.4}
 .meter{display:block;height:6px;border-radius:3px;background:var(--cut);overflow:hidden}
 .meter i{display:block;height:100%;background:var(--kept)}
-.scroll{overflow-x:auto;margin:14px 0 0;border-top:1px solid var(--line);border-bottom:1px solid var(--line)}
+.scroll{overflow-x:auto;background:linear-gradient(to right,var(--paper) 40%,transparent) 0 0/48px 100%,
+linear-gradient(to left,var(--paper) 40%,transparent) 100% 0/48px 100%,linear-gradient(to right,var(--line),
+transparent) 0 0/14px 100%,
+linear-gradient(to left,var(--line),transparent) 100% 0/14px 100%;background-repeat:no-repeat;
+background-attachment:local,local,scroll,scroll;margin:14px 0 0;border-top:1px solid var(--line);border-bottom:1px 
+solid var(--line)}
 table{border-collapse:collapse;width:100%;font-size:14px;line-height:1.4}
 th,td{padding:9px 14px;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 thead tr:first-child th,tbody:first-child tr:first-child>*{border-top:0}
-th{font-weight:600}thead th{color:var(--soft);font-size:13px;vertical-align:bottom}
+th{font-weight:600}thead th{white-space:nowrap;color:var(--soft);font-size:13px;vertical-align:bottom}
 th:first-child,td:first-child{padding-left:2px}
 .num{text-align:right;white-space:nowrap}.keep{white-space:nowrap}
 td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:400}
-.wrap{min-width:15em;overflow-wrap:anywhere}
-.name{white-space:nowrap}
+.wrap{min-width:17em;width:38%;overflow-wrap:anywhere}
+.name{white-space:nowrap}th.keep+.wrap{width:100%}
 .key{display:inline-block;width:10px;height:10px;margin-right:8px;border-radius:2px}
 .b0{background:var(--m0)}.b1{background:var(--m1)}.b2{background:var(--m2)}.b3{background:var(--m3)}
 .b4{background:var(--m4)}.b5{background:var(--m5)}
@@ -52,7 +59,7 @@ svg{display:block;width:100%;height:auto;font-family:inherit}
 .narrow{display:none}
 @media (max-width:700px){.wide{display:none}.narrow{display:block}main{padding:24px 16px 48px}h1{font-size:24px}
 .lead{font-size:17px}h2{margin-top:40px}.tiles{grid-template-columns:1fr 1fr}.tiles li{padding:12px}
-.tiles b{font-size:22px}th,td{padding:8px 10px}}
+.tiles b{font-size:22px}.tiles li:first-child:nth-last-child(odd){grid-column:1/-1}th,td{padding:8px 10px}}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:10px 0 0;padding:0;list-style:none;color:var(--soft);
 font-size:13px}
 .legend li{display:flex;align-items:center;gap:7px}.legend svg{width:26px;height:12px;flex:none}
@@ -62,7 +69,7 @@ text{fill:var(--ink);font-size:13px}.tick{fill:var(--soft);font-size:12px}.axis{
 .curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.s0{stroke:var(--m0)}.s1{stroke:var(--m1)}
 .s2{stroke:var(--m2)}.s3{stroke:var(--m3)}.s4{stroke:var(--m4)}.s5{stroke:var(--m5)}
 .curve.s0{stroke-width:4;stroke-opacity:.45}.curve.dotted{stroke-width:1.6;stroke-opacity:.9;stroke-dasharray:1 4}
-.curve.thin{stroke:var(--m2);stroke-width:1.2;stroke-opacity:.5}
+.curve.thin{stroke:var(--m0);stroke-width:1.2;stroke-opacity:.75}
 .m0{fill:var(--m0)}.m1{fill:var(--m1)}.m2{fill:var(--m2)}.m3{fill:var(--m3)}.m4{fill:var(--m4)}.m5{fill:var(--m5)}
 .mark{stroke:var(--paper);stroke-width:.8}.whisker{fill:none;stroke:var(--ink);stroke-width:1.4}
 .kept{fill:var(--kept)}.cut{fill:var(--cut)}.protected{fill:var(--protected)}

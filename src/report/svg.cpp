@@ -99,6 +99,20 @@ std::vector<double> RoundTicks(const Scale& scale, int count) {
   return ticks;
 }
 
+std::vector<std::string> TickTexts(const std::vector<double>& ticks) {
+  std::vector<std::string> texts;
+  size_t decimals = 0;
+  bool small = true;
+  for (double tick : ticks) {
+    texts.push_back(FormatAxis(tick));
+    const size_t point = texts.back().find('.');
+    if (point != std::string::npos) decimals = std::max(decimals, texts.back().size() - point - 1);
+    small = small && std::fabs(tick) < 1e3;
+  }
+  for (size_t i = 0; small && i < ticks.size(); ++i) texts[i] = fmt::format("{:.{}f}", ticks[i], decimals);
+  return texts;
+}
+
 Scale ScaleAround(const std::vector<double>& values, bool zero, bool logarithmic) {
   double low = zero ? 0 : INFINITY, high = zero ? 0 : -INFINITY;
   for (double value : values) {

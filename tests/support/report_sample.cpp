@@ -12,7 +12,7 @@ constexpr int64_t kGroupParameters = 294912, kChannelParameters = 1728;  // ((2 
 constexpr int64_t kBlockParameters = 106202880, kParameters = 134515008;
 
 // FFN channels cut from each block, and blocks that lose a KV group.
-constexpr int64_t kCut[kBlocks] = {1,   96,  188, 402, 640, 811,  742,  690, 655, 583,  492, 88,  517, 604, 688,
+constexpr int64_t kCut[kBlocks] = {1,   96,  188, 402, 640, 811, 742, 690, 655, 583,  492, 88,  517, 604, 688,
                                    731, 802, 845, 872, 760, 804, 866, 787, 670, 1185, 640, 512, 231, 0,   0};
 constexpr int64_t kLost[][2] = {{3, 1}, {4, 0}, {6, 2}, {9, 0}, {13, 1}, {13, 2}, {19, 0}, {21, 1}, {22, 2}};
 

@@ -40,6 +40,8 @@ struct Scale {
 
 // Round values inside [low, high], about `count` of them; on a logarithmic scale powers of ten.
 std::vector<double> RoundTicks(const Scale& scale, int count);
+// "3.9", "4.0": as many decimals for each as one of them needs; thousands as FormatAxis writes them.
+std::vector<std::string> TickTexts(const std::vector<double>& ticks);
 // A scale from round value to round value around the finite values of `values`; from 0 when `zero`. Never of no extent.
 Scale ScaleAround(const std::vector<double>& values, bool zero, bool logarithmic);
 

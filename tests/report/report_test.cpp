@@ -1,0 +1,221 @@
+#include "espalier/report/report.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <pugixml.hpp>
+#include <regex>
+#include <sstream>
+
+#include "espalier/report/view.h"
+#include "support/json_schema.h"
+#include "support/report_sample.h"
+#include "support/support.h"
+
+namespace espalier {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+// A run that only measured: two models from files, one corpus, nothing pruned.
+ReportInput EvaluationOnly() {
+  ReportInput input;
+  input.recipe_name = "eval";
+  input.results = {{"perplexity-c4",
+                    "perplexity",
+                    "dense",
+                    {{"preset", "lm-eval"}, {"corpus", "c4"}},
+                    {{"perplexity", 32.92, "", 6138, 31.0, 35.0, ""}}}};
+  return input;
+}
+
+// Every text hostile, every number that may be is not finite.
+ReportInput Hostile() {
+  ReportInput input = SampleReport();
+  const std::string bad = "<script>alert(\"1\")</script>&\x01|`*\xff";
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  input.recipe_name = input.question = bad;
+  input.models[1].name = bad;
+  for (Results& results : input.results) {
+    results.id += bad;
+    if (results.model == "pruned") results.model = bad;
+    for (auto& [key, value] : results.protocol) value += bad;
+    for (Metric& metric : results.metrics) {
+      metric.value = nan;
+      if (metric.low) metric.low = -inf;
+      if (metric.high) metric.high = inf;
+    }
+  }
+  for (Phenomena& phenomena : input.phenomena) {
+    phenomena.sink_rate = nan;
+    for (BlockPhenomena& block : phenomena.blocks) block.residual_max = block.sink_share = inf;
+  }
+  input.plan->scorer = bad;
+  for (ProtectedUnit& unit : input.plan->protected_units) unit.rule = unit.reason = bad;
+  for (double& loss : input.healing->loss) loss = nan;
+  input.gates[0].text = input.gates[0].detail = bad;
+  input.notices = {bad};
+  input.provenance = {{bad, bad}};
+  return input;
+}
+
+void ExpectWellFormed(const std::string& html) {
+  // The page is written so that, without its doctype and void elements, it is also XML: a tag left open cannot hide.
+  std::string xml = html.substr(html.find("<body>"));
+  for (size_t at = xml.find("<br>"); at != std::string::npos; at = xml.find("<br>")) xml.replace(at, 4, "<br/>");
+  xml.resize(xml.find("</html>"));
+  const pugi::xml_parse_result parsed = pugi::xml_document().load_string(xml.c_str());
+  EXPECT_TRUE(parsed) << parsed.description() << " at " << xml.substr(static_cast<size_t>(parsed.offset), 80);
+}
+
+TEST(Report, KeepsToItsPublishedSchema) {
+  EXPECT_EQ(SchemaCheck::Problems(ParseJson(DumpJson(BuildReport(SampleReport())), "r"), "report-1"), Texts{});
+  EXPECT_EQ(SchemaCheck::Problems(ParseJson(DumpJson(BuildReport(EvaluationOnly())), "r"), "report-1"), Texts{});
+  EXPECT_EQ(SchemaCheck::Problems(ParseJson(DumpJson(BuildReport(Hostile())), "r"), "report-1"), Texts{});
+}
+
+TEST(Report, SchemaCheckFindsWhatIsWrong) {
+  Json report = BuildReport(SampleReport());
+  report["models"][0].erase("bytes");
+  report["plan"]["blocks"][0]["kv_groups"]["indices"] = "2-";
+  report["extra"] = 1;
+  EXPECT_EQ(SchemaCheck::Problems(report, "report-1"),
+            (Texts{"$.models[0]: lacks \"bytes\"", "$.plan.blocks[0].kv_groups.indices: does not match the pattern",
+                   "$: has the unknown key extra"}));
+}
+
+TEST(Report, ReadsBackWhatItRenders) {
+  const Json report = BuildReport(SampleReport());
+  const Json parsed = ParseJson(DumpJson(report), "r");
+  EXPECT_EQ(RenderHtml(parsed), RenderHtml(report));
+  EXPECT_EQ(RenderMarkdown(parsed), RenderMarkdown(report));
+  EXPECT_EQ(DumpJson(BuildReport(ReadReport(parsed).data)), DumpJson(report));
+}
+
+TEST(Report, RefusesAReportOfAnotherFormNamingTheKey) {
+  Json report = BuildReport(SampleReport());
+  report["gates"][1]["verdict"] = "maybe";
+  EXPECT_EQ(MessageOf([&] { RenderHtml(report); }),
+            "report.json: gates[1].verdict: expected pass, fail or inconclusive, found 'maybe'");
+  EXPECT_EQ(
+      MessageOf([] {
+        RenderMarkdown(Json{{"schema", "espalier.report/9"}});
+      }),
+      "report.json: schema: expected 'espalier.report/1', found 'espalier.report/9'; this version reads no other");
+}
+
+TEST(Report, SaysAllThreeSharesAndThePresetOfEachPerplexity) {
+  // 70 of 100 block parameters, 120 of 150 parameters, 480 of 600 bytes.
+  ReportInput input;
+  input.models = {{"dense", 150, 100, 600, 0}, {"pruned", 120, 70, 480, 0}};
+  const auto results = [](const std::string& model, double value, std::vector<Metric> more) {
+    more.insert(more.begin(), {"perplexity", value, "", 100, {}, {}, ""});
+    return Results{"p", "perplexity", model, {{"preset", "gptq-2048"}, {"corpus", "c4"}}, more};
+  };
+  input.results = {results("dense", 10, {}),
+                   results("pruned", 15, {{"perplexity_ratio", 1.5, "", 100, 1.4, 1.6, "dense"}})};
+  EXPECT_EQ(Summarize(input),
+            "The pruned model keeps 70.0 % of the block parameters (80.0 % of all parameters, 80.0 % of the bytes); "
+            "perplexity ×1.50 [1.40, 1.60] on c4 (gptq-2048).");
+}
+
+TEST(Report, ComparesOnlyWithinOneCorpusAndPreset) {
+  const auto results = [](const std::string& model, const std::string& preset, double value) {
+    return Results{"p-" + preset,
+                   "perplexity",
+                   model,
+                   {{"preset", preset}, {"corpus", "c4"}},
+                   {{"perplexity", value, "", 100, {}, {}, ""}}};
+  };
+  const Comparison comparison = Compare({}, {results("dense", "a", 1), results("pruned", "b", 2)});
+  ASSERT_EQ(comparison.corpora.size(), 2u);
+  EXPECT_EQ(comparison.perplexity[0][0]->value, 1);
+  EXPECT_FALSE(comparison.perplexity[0][1]);
+  EXPECT_FALSE(comparison.perplexity[1][0]);
+  EXPECT_EQ(comparison.perplexity[1][1]->value, 2);
+}
+
+TEST(Report, OverallVerdictIsTheWorst) {
+  EXPECT_EQ(OverallVerdict({}), "none");
+  EXPECT_EQ(OverallVerdict({{"", "pass", ""}, {"", "pass", ""}}), "pass");
+  EXPECT_EQ(OverallVerdict({{"", "pass", ""}, {"", "inconclusive", ""}}), "inconclusive");
+  EXPECT_EQ(OverallVerdict({{"", "fail", ""}, {"", "inconclusive", ""}}), "fail");
+}
+
+TEST(Report, FlagsALostStepUpAndCollapsedSinks) {
+  Phenomena dense, pruned;
+  dense.step_up_blocks = {2, 11};
+  dense.sink_rate = 0.8;
+  pruned.model = "pruned";
+  pruned.step_up_blocks = {2};
+  pruned.sink_rate = 0.39;
+  EXPECT_EQ(PhenomenonFlags({dense, pruned}), (Texts{"The step-up in block 11 is gone from the pruned model.",
+                                                     "The sink rate of the pruned model fell from 80.0 % to 39.0 %."}));
+  pruned = dense;
+  EXPECT_EQ(PhenomenonFlags({dense, pruned}), Texts{});
+}
+
+TEST(Report, RendersWithoutThePartsThatAnEvaluationDoesNotHave) {
+  const Json report = BuildReport(EvaluationOnly());
+  const std::string html = RenderHtml(report), markdown = RenderMarkdown(report);
+  ExpectWellFormed(html);
+  EXPECT_NE(markdown.find("Perplexity of the dense model: 32.92 \\[31.00, 35.00\\] on c4 (lm-eval)."),
+            std::string::npos);
+  for (const char* absent : {"<h2>Healing", "<h2>Gates", "<h2>What each", "<h2>Spike", "class=\"verdict"})
+    EXPECT_EQ(html.find(absent), std::string::npos) << absent;
+  EXPECT_EQ(RenderTerminalTable(report),
+            "perplexity                    c4  times\n"
+            "model                    lm-eval  dense\n"
+            "dense       32.92 [31.00, 35.00]\n");
+  EXPECT_NE(RenderHtml(BuildReport({})).find("This run measured no perplexity."), std::string::npos);
+  ExpectWellFormed(RenderHtml(BuildReport({})));
+}
+
+TEST(Report, EscapesEveryTextAndShowsNoNumberThatIsNotFinite) {
+  const Json report = BuildReport(Hostile());
+  const std::string html = RenderHtml(report), markdown = RenderMarkdown(report);
+  ExpectWellFormed(html);
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(markdown.find("<script"), std::string::npos);
+  for (const std::string& text : {html, markdown, RenderTerminalTable(report), DumpJson(report)}) {
+    EXPECT_EQ(text.find('\x01'), std::string::npos);
+    EXPECT_EQ(text.find('\xff'), std::string::npos);
+    std::smatch number;
+    EXPECT_FALSE(std::regex_search(text, number, std::regex("[^a-z](nan|inf|infinity)[^a-z]", std::regex::icase)))
+        << number.str() << " at " << number.position();
+  }
+  EXPECT_NE(html.find("not finite"), std::string::npos);
+}
+
+TEST(Report, MarkdownFitsACommentAndSaysWhatItLeftOut) {
+  ReportInput input = SampleReport();
+  for (int i = 0; i < 500; ++i) input.plan->protected_units.push_back(input.plan->protected_units[0]);
+  for (int i = 0; i < 500; ++i) input.provenance.emplace_back("file", std::string(120, 'x'));
+  const std::string markdown = RenderMarkdown(BuildReport(input));
+  EXPECT_LE(markdown.size(), 65536u);
+  EXPECT_NE(markdown.find("464 more in report.json."), std::string::npos);  // 504 units, 40 shown
+  EXPECT_NE(markdown.find("1 sections that are too long for a comment are in report.html."), std::string::npos);
+  EXPECT_EQ(markdown.back(), '\n');
+}
+
+TEST(TerminalTable, FitsAHundredColumnsHoweverManyCorpora) {
+  ReportInput input = SampleReport();
+  for (int i = 0; i < 5; ++i)
+    for (const char* model : {"dense", "pruned", "healed"})
+      input.results.push_back({"p",
+                               "perplexity",
+                               model,
+                               {{"corpus", "a corpus with a name that does not end " + std::to_string(i)}},
+                               {{"perplexity", 20.5, "", 10, 20.25, 20.75, ""}}});
+  std::istringstream lines(RenderTerminalTable(BuildReport(input)));
+  for (std::string line; std::getline(lines, line);) {
+    size_t shown = 0;
+    for (char c : line) shown += (c & 0xC0) != 0x80 ? 1 : 0;
+    EXPECT_LE(shown, 100u) << line;
+  }
+}
+
+}  // namespace
+}  // namespace espalier
