@@ -25,6 +25,7 @@ std::string AllTests() {
 TEST(Registries, AreAllThere) {
   std::set<std::string> kinds;
   for (const RegistryView& view : AllRegistries()) {
+    if (view.kind.starts_with("fake ")) continue;  // other tests' own
     EXPECT_TRUE(kinds.insert(view.kind).second) << view.kind;
     EXPECT_FALSE(view.components().empty()) << view.kind;
   }

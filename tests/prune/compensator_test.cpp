@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "espalier/calibrate/calibrate.h"
@@ -137,6 +138,20 @@ TEST(LeastSquares, LeavesTheMeanOutputWhereItWas) {
   const Repair repair = LeastSquares(0.1)->Fit(dense, Of(rows), kKept);
   const Tensor mean = rows.mean(0).index_select(0, at::tensor(kKept, at::kLong));
   EXPECT_LT(RelativeDifference(repair.weight.mv(mean) + repair.bias, Output(dense, rows).mean(0)), 1e-9);
+}
+
+TEST(LeastSquares, GivesNoLargeCoefficientToAnInputThatIsQuietExceptOnASpike) {
+  // Input 0 follows the removed input 1 on a scale of 1e-3, so that the refit would multiply its weight by a thousand;
+  // on a spike token it is 500 while input 1 is 0, and the output would be off by 500 * 1000.
+  Tensor rows = Normal(21, {200, 3});
+  rows.select(1, 0).copy_(1e-3 * rows.select(1, 1));
+  Linear dense;
+  dense.weight = at::tensor({0.f, 1.f, 1.f}).view({1, 3});
+  SiteStatistics site = Of(rows);
+  EXPECT_GT(LeastSquares(1e-9)->Fit(dense, site, {0, 2}).weight[0][0].item<double>(), 900);
+  site.outlier.Add(at::tensor({500.f, 0.f, 0.f}).view({1, 3}), at::zeros({1, 2}, at::kLong));
+  // D_0 = 500^2 / 200 = 1250 against S_01 = 1e-3: a coefficient below 1e-6, below 5e-4 on the spike.
+  EXPECT_LT(std::abs(LeastSquares(1e-9)->Fit(dense, site, {0, 2}).weight[0][0].item<double>()), 2e-6);
 }
 
 TEST(LeastSquares, SaysThatACovarianceIsNotPositiveDefinite) {
