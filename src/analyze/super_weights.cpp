@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <optional>
+#include <utility>
 
 #include "espalier/analyze/analyze.h"
 #include "espalier/model/forward.h"
@@ -26,9 +27,10 @@ class Strongest : public Observer {
       hidden_ = {channel, largest};
       return;
     }
-    if (hidden_.second <= limit_ || largest <= limit_ || (found && largest <= found->output)) return;
+    const auto [column, input] = std::exchange(hidden_, {});  // a removed FFN has an output, its constant, and no input
+    if (input <= limit_ || largest <= limit_ || (found && largest <= found->output)) return;
     const at::Tensor& w_down = model_.blocks[static_cast<size_t>(block)].ffn.w_down.weight;
-    found = SuperWeight{block, channel, hidden_.first, hidden_.second, largest, w_down[channel][hidden_.first].item<double>()};
+    found = SuperWeight{block, channel, column, input, largest, w_down[channel][column].item<double>()};
   }
 
   std::optional<SuperWeight> found;

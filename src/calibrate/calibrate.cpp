@@ -74,7 +74,7 @@ void StreamBlocks(const Model& model, const Tensor& windows, int64_t batch, cons
 Tensor OutlierTokens(const Tensor& input, const Tensor& output, double ratio) {
   const auto exceeds = [ratio](const Tensor& h) {
     const Tensor largest = h.abs().amax(-1).to(at::kFloat).cpu();  // [B, T]
-    return largest > largest.median() * ratio;
+    return largest > std::get<0>(largest.median(1, /*keepdim=*/true)) * ratio;
   };
   Tensor outlier = exceeds(input).logical_or(exceeds(output));
   outlier.select(1, 0).fill_(true);
@@ -107,6 +107,7 @@ Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateO
       AddSite(*into, taps.At(site), outlier, first);
       if (first == last_batch) Narrow(*into);
     }
+    CheckFinite(taps.At(Site::kBlockOutput), l, Site::kBlockOutput);
   };
   StreamBlocks(model, windows, options.batch, {Site::kBlockInput, Site::kHeadOut, Site::kFfnHidden, Site::kBlockOutput}, "calibrate", visit);
   return statistics;

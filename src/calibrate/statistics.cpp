@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdlib>
 
 #include "espalier/core/error.h"
 #include "espalier/io/tensors.h"
@@ -33,14 +36,34 @@ const Tensor& Get(const NamedTensors& tensors, const std::string& name, const st
   return found->second;
 }
 
+void CheckForm(const Tensor& tensor, at::ScalarType type, at::IntArrayRef shape, const std::string& name,
+               const std::string& file) {
+  if (tensor.scalar_type() != type || tensor.sizes() != shape)
+    throw IoError(fmt::format("{}: {}: found {} [{}], expected {} [{}]; calibrate again", file, name,
+                              c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "), c10::toString(type),
+                              fmt::join(shape, ", ")));
+}
+
 Moments LoadMoments(const NamedTensors& tensors, const std::string& name, const std::string& file) {
+  const auto get = [&](const char* part, at::ScalarType type, at::IntArrayRef shape) {
+    const Tensor& tensor = Get(tensors, name + part, file);
+    CheckForm(tensor, type, shape, name + part, file);
+    return tensor;
+  };
+  const int64_t n = Get(tensors, name + ".mean", file).numel();
   Moments moments;
-  moments.count = Get(tensors, name + ".count", file).item<int64_t>();
-  moments.mean = Get(tensors, name + ".mean", file);
-  moments.squares = Get(tensors, name + ".squares", file);
-  moments.max = Get(tensors, name + ".max", file);
-  moments.max_at = Get(tensors, name + ".max_at", file);
-  if (tensors.contains(name + ".products")) moments.products = tensors.at(name + ".products");
+  moments.count = get(".count", at::kLong, {1}).item<int64_t>();
+  moments.mean = get(".mean", at::kDouble, {n});
+  moments.squares = get(".squares", at::kDouble, {n});
+  moments.max = get(".max", at::kDouble, {n});
+  moments.max_at = get(".max_at", at::kLong, {n, 2});
+  if (tensors.contains(name + ".products")) moments.products = get(".products", at::kFloat, {n, n});
+  return moments;
+}
+
+// The sequences of `moments` are the `first`-th and later of the whole.
+Moments Later(Moments moments, int64_t first) {
+  moments.max_at = moments.max_at + at::tensor({first, int64_t{0}}, at::kLong);
   return moments;
 }
 
@@ -85,7 +108,9 @@ void Moments::Merge(const Moments& other) {
   const double n = static_cast<double>(count), m = static_cast<double>(other.count);
   const Tensor delta = other.mean - mean;
   squares = squares + other.squares + delta.square() * (n * m / (n + m));
-  if (products.defined() && other.products.defined()) products.add_(other.products.to(at::kDouble)).addr_(delta, delta, 1, n * m / (n + m));
+  // A new tensor: copies of these moments share the old one.
+  if (products.defined() && other.products.defined())
+    products = (products.to(at::kDouble) + other.products).addr_(delta, delta, 1, n * m / (n + m));
   mean = mean + delta * (m / (n + m));
   count += other.count;
   TakeMax(*this, other.max, other.max_at);
@@ -97,7 +122,7 @@ Tensor Moments::SumOfSquares() const { return squares + mean.square() * static_c
 
 Moments SiteStatistics::All() const {
   Moments all = ordinary;
-  if (all.products.defined()) all.products = outlier.products.defined() ? all.products.to(at::kDouble).clone() : Tensor();
+  if (!outlier.products.defined()) all.products = Tensor();  // the co-moments of all tokens are not known
   all.Merge(outlier);
   return all;
 }
@@ -105,13 +130,13 @@ Moments SiteStatistics::All() const {
 void Statistics::Merge(const Statistics& other) {
   if (blocks.size() != other.blocks.size())
     throw ShapeError(fmt::format("statistics: expected {} blocks, got {}", blocks.size(), other.blocks.size()));
-  sequences += other.sequences;
   for (size_t l = 0; l < blocks.size(); ++l) {
-    blocks[l].head_out.ordinary.Merge(other.blocks[l].head_out.ordinary);
-    blocks[l].head_out.outlier.Merge(other.blocks[l].head_out.outlier);
-    blocks[l].ffn_hidden.ordinary.Merge(other.blocks[l].ffn_hidden.ordinary);
-    blocks[l].ffn_hidden.outlier.Merge(other.blocks[l].ffn_hidden.outlier);
+    blocks[l].head_out.ordinary.Merge(Later(other.blocks[l].head_out.ordinary, sequences));
+    blocks[l].head_out.outlier.Merge(Later(other.blocks[l].head_out.outlier, sequences));
+    blocks[l].ffn_hidden.ordinary.Merge(Later(other.blocks[l].ffn_hidden.ordinary, sequences));
+    blocks[l].ffn_hidden.outlier.Merge(Later(other.blocks[l].ffn_hidden.outlier, sequences));
   }
+  sequences += other.sequences;
 }
 
 void SaveStatistics(const Statistics& statistics, const std::filesystem::path& path) {
@@ -134,7 +159,12 @@ Statistics LoadStatistics(const std::filesystem::path& path) {
   const auto number = [&](const char* key) {
     const auto found = file.metadata().find(key);
     if (found == file.metadata().end()) throw IoError(fmt::format("{}: no '{}' in the metadata; expected the statistics of a calibration", path.string(), key));
-    return std::stod(found->second);
+    char* end = nullptr;
+    const double value = std::strtod(found->second.c_str(), &end);
+    if (found->second.empty() || *end != '\0')
+      throw IoError(
+          fmt::format("{}: {} is '{}', expected a number; calibrate again", path.string(), key, found->second));
+    return value;
   };
   Statistics statistics;
   statistics.sequences = static_cast<int64_t>(number("sequences"));

@@ -33,11 +33,16 @@ class UpperLimit final : public Gate {
 
 bool RegisterUpperLimit(const std::string& metric, const std::string& doc) {
   return Registry<Gate>::Register(
-      {metric, doc, "", {},
+      {metric,
+       doc,
+       "ours",
+       {},
        {TextOption("of", "pruned", "Model that is judged").OneOf({"dense", "pruned", "healed"}),
         TextOption("on", std::nullopt, "Only this evaluation, by its id; default: each that has the figure").Optional(),
         RealOption("max", std::nullopt, "Largest value that passes").AtLeast(0)}},
-      [metric](const Options& options) -> std::unique_ptr<Gate> { return std::make_unique<UpperLimit>(metric, options); });
+      [metric](const Options& options) -> std::unique_ptr<Gate> {
+        return std::make_unique<UpperLimit>(metric, options);
+      });
 }
 
 const bool kRatio = RegisterUpperLimit("perplexity_ratio", "Upper limit of the perplexity ratio to dense");

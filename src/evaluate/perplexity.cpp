@@ -28,8 +28,11 @@ class Perplexity final : public Evaluator {
         source_{options.Text("data"), options.Int("first_document"), std::nullopt},
         label_(options.Has("label") ? options.Text("label") : source_.path.stem().string()), preset_(options.Text("preset")) {
     if (options.Has("last_document")) source_.last_document = options.Int("last_document");
-    if (strided_ && stride_ > window_)
-      throw RecipeError(fmt::format("perplexity: stride {} is larger than the window {}; tokens between would never be scored", stride_, window_));
+    if (strided_ && stride_ >= window_)
+      throw RecipeError(
+          fmt::format("perplexity: stride {} is not smaller than the window {}; the first token of each window would "
+                      "never be scored",
+                      stride_, window_));
   }
 
   std::string Id() const override { return fmt::format("perplexity-{}{}", label_, strided_ ? "-strided" : ""); }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "espalier/core/error.h"
+
 namespace espalier {
 
 std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t limit) {
@@ -14,6 +16,8 @@ std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t li
 }
 
 std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t stride, int64_t limit) {
+  ESPALIER_CHECK(stride > 0 && stride < window,
+                 "windows must overlap: the first token of a window cannot be scored in it");
   std::vector<ScoredWindow> windows;
   int64_t scored = 1;  // tokens before this one have been scored, or never can be
   for (int64_t begin = 0; scored < tokens; begin += stride) {

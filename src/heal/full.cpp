@@ -27,9 +27,15 @@ class Full final : public HealingMethod {
   bool embedding_;
 };
 
-const bool kRegistered = Registry<HealingMethod>::Register(
-    {"full", "Every weight, bias and norm of the blocks", "", {}, {BoolOption("embedding", false, "Also train the embedding and the head")}},
-    [](const Options& options) -> std::unique_ptr<HealingMethod> { return std::make_unique<Full>(options.Bool("embedding")); });
+const bool kRegistered =
+    Registry<HealingMethod>::Register({"full",
+                                       "Every weight, bias and norm of the blocks",
+                                       "plain fine-tuning; optimizer: AdamW, arXiv 1711.05101",
+                                       {},
+                                       {BoolOption("embedding", false, "Also train the embedding and the head")}},
+                                      [](const Options& options) -> std::unique_ptr<HealingMethod> {
+                                        return std::make_unique<Full>(options.Bool("embedding"));
+                                      });
 
 }  // namespace
 }  // namespace espalier

@@ -28,6 +28,8 @@ class Trainer {
   Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options, std::filesystem::path state)
       : model_(CopyModel(model, model.dtype(), model.device())), windows_(windows), options_(options), state_(std::move(state)),
         trainables_(method.Attach(model_, options.seed)), optimizer_(trainables_, options) {
+    if (trainables_.empty())
+      throw RecipeError("heal: the method leaves nothing to learn; name at least one role that the model has");
     training_windows_ = windows.size(0) - options.validation_windows;
     steps_ = options.tokens / (options.batch * options.length);
     if (steps_ < 1 || training_windows_ < 1)
@@ -128,12 +130,19 @@ class Trainer {
   void Load() {
     const NamedTensors tensors = LoadTensors(state_);
     optimizer_.LoadFrom(tensors, state_.string());
+    const auto get = [&](const char* name, at::ScalarType type) {
+      const auto found = tensors.find(name);
+      if (found == tensors.end() || found->second.scalar_type() != type || found->second.dim() != 1)
+        throw IoError(fmt::format("{}: '{}' is missing or of another type; delete this file to heal from the start",
+                                  state_.string(), name));
+      return found->second.contiguous();
+    };
     const auto integers = [&](const char* name) {
-      const Tensor values = tensors.at(name).contiguous();
+      const Tensor values = get(name, at::kLong);
       return std::vector<int64_t>(values.data_ptr<int64_t>(), values.data_ptr<int64_t>() + values.numel());
     };
     const auto reals = [&](const char* name) {
-      const Tensor values = tensors.at(name).contiguous();
+      const Tensor values = get(name, at::kDouble);
       return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
     };
     curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"), reals("curve.validation_loss")};

@@ -24,11 +24,13 @@ void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candi
   for (const Candidate& candidate : order) {
     const UnitGroup& group = groups[candidate.group];
     std::set<int64_t>& removed = allocation.removed[candidate.group];
-    if (group.cost <= 0 || allocation.removed_cost + group.cost > target) continue;
+    const auto gone = static_cast<int64_t>(removed.size());
+    const int64_t saving = group.Saving(gone + 1) - group.Saving(gone);
+    if (saving <= 0 || allocation.removed_cost + saving > target) continue;
     if (group.protected_units.contains(candidate.unit) || removed.contains(candidate.unit)) continue;
-    if (static_cast<int64_t>(removed.size()) >= group.size() - group.minimum) continue;
+    if (gone >= group.size() - group.minimum) continue;
     removed.insert(candidate.unit);
-    allocation.removed_cost += group.cost;
+    allocation.removed_cost += saving;
   }
 }
 

@@ -4,18 +4,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 namespace espalier {
 namespace {
 
-// Allocating again after the biases of newly cut sublayers are known settles within a few rounds.
-constexpr int kMaxRounds = 8;
-
 int64_t UnitCostIn(const UnitCost& cost, std::string_view budget_of, int64_t element) {
   if (budget_of == "kv_bytes") return cost.kv_width * element;
   if (budget_of == "macs") return cost.macs;
   return budget_of == "bytes" ? cost.parameters * element : cost.parameters;
+}
+
+// What compensation adds to a sublayer when its first unit goes, in the budget's measure.
+int64_t OpeningCost(const Model& model, const Linear& consumer, const PlanOptions& options) {
+  if (!options.compensation_adds_bias || consumer.bias.defined()) return 0;
+  if (options.budget_of == "kv_bytes" || options.budget_of == "macs") return 0;
+  return options.budget_of == "bytes" ? model.config.C * model.embedding.element_size() : model.config.C;
 }
 
 class Planner {
@@ -31,6 +36,7 @@ class Planner {
         group.kind = kind;
         group.score = CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.exclude_sink_tokens});
         group.cost = UnitCostIn(space.Cost(0), options.budget_of, model.embedding.element_size());
+        group.opening = OpeningCost(model, model.blocks[static_cast<size_t>(l)].At(space.consumer()), options);
         group.minimum = std::min(kind == UnitKind::kKvGroup ? options.min_kv_groups : options.min_ffn_channels, space.size());
         groups_.push_back(std::move(group));
       }
@@ -47,7 +53,7 @@ class Planner {
     const auto whole = static_cast<double>(Measure(dense_, options_.budget_of));
     int64_t reach = 0, by_minimum = 0;
     for (const UnitGroup& group : groups_) {
-      reach += group.Removable() * group.cost;
+      reach += std::max<int64_t>(0, group.Saving(group.Removable()));
       by_minimum += group.minimum * group.cost;
     }
     if (static_cast<double>(reach) >= options_.remove * whole) return;
@@ -55,33 +61,15 @@ class Planner {
     for (const Protection& protection : protections) held[protection.rule].insert(protection.unit);
     std::string rules;
     for (const auto& [rule, units] : held) rules += fmt::format(", {} holds {} units", rule, units.size());
-    throw RecipeError(fmt::format("prune.budget.remove: {} of {} asked for, at most {:.4f} can go (minimums hold {:.4f}{}); "
-                                  "ask for less, allow more unit kinds, or lower the minimums",
-                                  options_.remove, options_.budget_of, static_cast<double>(reach) / whole,
-                                  static_cast<double>(by_minimum) / whole, rules));
+    throw RecipeError(
+        fmt::format("prune.budget.remove: {} of {} asked for, at most {:.4f} can go (minimums hold {:.4f}{}); "
+                    "ask for less, allow more unit kinds, or lower the minimums",
+                    options_.remove, options_.budget_of,
+                    std::floor(1e4 * static_cast<double>(reach) / whole) / 1e4,  // what it names can be asked for
+                    static_cast<double>(by_minimum) / whole, rules));
   }
 
-  // The biases of compensation can put a budget out of reach that the units alone would have met.
-  void CheckMet(int64_t removed) const {
-    int64_t largest = 0;
-    for (const UnitGroup& group : groups_) largest = std::max(largest, group.cost);
-    if (removed + largest >= Target()) return;
-    throw RecipeError(fmt::format("prune.budget.remove: {} of {} asked for, but with the biases of compensation only {} of {} {} can go; ask for less",
-                                  options_.remove, options_.budget_of, removed, Target(), options_.budget_of));
-  }
-
-  std::vector<BlockPlan> Allocate() const {
-    const int64_t target = Target();
-    std::vector<BlockPlan> blocks = ToBlocks(allocator_.Allocate(groups_, 0));
-    int64_t added = 0;
-    for (int round = 0; round < kMaxRounds; ++round) {
-      blocks = ToBlocks(allocator_.Allocate(groups_, target + added));
-      const int64_t now = AddedByCompensation(blocks);
-      if (now <= added) break;  // what was allowed for covers what is needed
-      added = now;
-    }
-    return blocks;
-  }
+  std::vector<BlockPlan> Allocate() const { return ToBlocks(allocator_.Allocate(groups_, Target())); }
 
   int64_t Rank(const Unit& unit) const {
     for (const UnitGroup& group : groups_) {
@@ -113,11 +101,6 @@ class Planner {
       std::erase_if(kept, [&](int64_t unit) { return allocation.removed[g].contains(unit); });
     }
     return blocks;
-  }
-
-  int64_t AddedByCompensation(const std::vector<BlockPlan>& blocks) const {
-    const auto& of = options_.budget_of;
-    return Measure(PlannedCost(model_, blocks, options_.compensation_adds_bias), of) - Measure(PlannedCost(model_, blocks, false), of);
   }
 
   const Model& model_;
@@ -152,7 +135,6 @@ Plan MakePlan(const Model& model, const Statistics* statistics, const Scorer& sc
   plan.dense = planner.dense();
   plan.pruned = PlannedCost(model, plan.blocks, options.compensation_adds_bias);
   const auto whole = static_cast<double>(Measure(plan.dense, options.budget_of));
-  planner.CheckMet(Measure(plan.dense, options.budget_of) - Measure(plan.pruned, options.budget_of));
   plan.achieved_share = 1 - static_cast<double>(Measure(plan.pruned, options.budget_of)) / whole;
   for (const Protection& protection : protections)
     plan.protected_units.push_back({protection.unit, protection.rule, protection.reason, planner.Rank(protection.unit),

@@ -36,12 +36,13 @@ class Uniform final : public Allocator {
       const UnitGroup& group = groups[g];
       if (group.cost <= 0) continue;
       const bool last = g == members.back();
-      const double wanted = last ? due / static_cast<double>(group.cost) : share * static_cast<double>(group.size());
+      const double wanted = last ? (due + static_cast<double>(group.opening)) / static_cast<double>(group.cost)
+                                 : share * static_cast<double>(group.size());
       const auto count = std::min(static_cast<int64_t>(wanted), group.Removable());
       std::vector<Candidate> order;
       for (const int64_t unit : Ascending(group.score.mean(1).contiguous())) order.push_back({0, g, unit});
       const int64_t before = allocation.removed_cost;
-      RemoveInOrder(groups, order, before + count * group.cost, allocation);
+      RemoveInOrder(groups, order, before + group.Saving(count), allocation);
       due -= static_cast<double>(allocation.removed_cost - before);
     }
   }
@@ -56,10 +57,12 @@ class Uniform final : public Allocator {
     for (int64_t before = -1; before != allocation.removed_cost;) {
       before = allocation.removed_cost;
       for (const size_t g : cheapest) {
-        if (allocation.removed_cost + groups[g].cost > target) continue;
+        const auto gone = static_cast<int64_t>(allocation.removed[g].size());
+        const int64_t one_more = allocation.removed_cost + groups[g].Saving(gone + 1) - groups[g].Saving(gone);
+        if (one_more > target) continue;
         std::vector<Candidate> candidates;
         for (const int64_t unit : order[g]) candidates.push_back({0, g, unit});
-        RemoveInOrder(groups, candidates, allocation.removed_cost + groups[g].cost, allocation);
+        RemoveInOrder(groups, candidates, one_more, allocation);
       }
     }
   }

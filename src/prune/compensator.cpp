@@ -10,19 +10,33 @@
 namespace espalier {
 namespace {
 
-bool Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64_t>& kept_units, const Statistics& statistics,
-           const Compensator& compensator, Model& cut) {
+// Fit with errors that name the block, which the compensator does not know.
+Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteStatistics& site,
+                const std::vector<int64_t>& kept, int64_t l, Role role) {
+  if (site.ordinary.mean.size(0) != dense.weight.size(1))
+    throw ShapeError(
+        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again", l,
+                    site.ordinary.mean.size(0), RoleName(role), dense.weight.size(1)));
+  try {
+    return compensator.Fit(dense, site, kept);
+  } catch (const NumericError& error) {
+    throw NumericError(fmt::format("block {}: {}: {}", l, RoleName(role), error.what()));
+  }
+}
+
+void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64_t>& kept_units,
+           const Statistics& statistics, const Compensator& compensator, Model& cut) {
   const UnitSpace space(model, l, kind);
-  if (static_cast<int64_t>(kept_units.size()) == space.size()) return false;
+  if (static_cast<int64_t>(kept_units.size()) == space.size()) return;
   const Linear& dense = model.blocks[static_cast<size_t>(l)].At(space.consumer());
   Linear& target = cut.blocks[static_cast<size_t>(l)].At(space.consumer());
   const std::vector<int64_t> kept = KeptColumns(model, l, kind, kept_units);
-  const Repair repair = compensator.Fit(dense, statistics.blocks.at(static_cast<size_t>(l)).At(space.consumer()), kept);
+  const SiteStatistics& site = statistics.blocks.at(static_cast<size_t>(l)).At(space.consumer());
+  const Repair repair = FitBlock(compensator, dense, site, kept, l, space.consumer());
   const bool finite = repair.weight.isfinite().all().item<bool>() && (!repair.bias.defined() || repair.bias.isfinite().all().item<bool>());
   if (!finite) throw NumericError(fmt::format("compensate: block {}: {} is not finite after the refit", l, RoleName(space.consumer())));
   if (!kept.empty()) target.weight = repair.weight.to(dense.weight.options());
   if (repair.bias.defined()) target.bias = repair.bias.to(dense.weight.options());
-  return true;
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ class NoCompensation final : public Compensator {
 };
 
 const bool kRegistered = Registry<Compensator>::Register(
-    {"none", "Keep the remaining weights as they are", "", {}, {}},
+    {"none", "Keep the remaining weights as they are", "no method: what the others are measured against", {}, {}},
     [](const Options&) -> std::unique_ptr<Compensator> { return std::make_unique<NoCompensation>(); });
 
 }  // namespace

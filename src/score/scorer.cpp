@@ -8,7 +8,16 @@ namespace espalier {
 Moments MomentsFor(const ScoreInput& input) {
   ESPALIER_CHECK(input.statistics != nullptr, "a scorer that reads statistics must declare it in `needs`");
   const UnitSpace space(input.model, input.block, input.kind);
-  const SiteStatistics& site = input.statistics->blocks.at(static_cast<size_t>(input.block)).At(space.consumer());
+  if (static_cast<int64_t>(input.statistics->blocks.size()) != input.model.config.L())
+    throw ShapeError(fmt::format("statistics of {} blocks, the model has {}; calibrate this model again",
+                                 input.statistics->blocks.size(), input.model.config.L()));
+  const SiteStatistics& site = input.statistics->blocks[static_cast<size_t>(input.block)].At(space.consumer());
+  const int64_t measured = site.ordinary.mean.size(0);
+  const int64_t columns = input.model.blocks[static_cast<size_t>(input.block)].At(space.consumer()).weight.size(1);
+  if (measured != columns)
+    throw ShapeError(
+        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again",
+                    input.block, measured, RoleName(space.consumer()), columns));
   return input.exclude_sink_tokens ? site.ordinary : site.All();
 }
 

@@ -18,8 +18,9 @@ struct CalibrateOptions {
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site.
 Statistics Calibrate(const Model& model, const at::Tensor& windows, const CalibrateOptions& options);
 
-// Which tokens of a batch are outliers in a block: position 0 (nothing before it to attend to: the sink), and tokens whose
-// largest |h| exceeds `ratio` times the median over tokens before or after the block. input, output [B, T, C] -> [B, T] bool.
+// Which tokens of a batch are outliers in a block: position 0 (nothing before it to attend to: the sink), and tokens
+// whose largest |h| exceeds `ratio` times the median over its window's tokens, before or after the block. A window's
+// outliers depend on no other window. input, output [B, T, C] -> [B, T] bool.
 at::Tensor OutlierTokens(const at::Tensor& input, const at::Tensor& output, double ratio);
 
 // Drives `windows` through the model one block at a time: for each block, for each batch, `visit` gets the block's number,

@@ -33,7 +33,7 @@ struct Moments {
 // can choose whether it sees them.
 struct SiteStatistics {
   Moments ordinary, outlier;
-  Moments All() const;  // the two merged
+  Moments All() const;  // the two merged; products only when both have them
 };
 
 struct BlockStatistics {
@@ -47,6 +47,7 @@ struct Statistics {
   double outlier_ratio = 0;
   std::vector<BlockStatistics> blocks;
 
+  // The other's sequences count on after these. ShapeError when the models differ.
   void Merge(const Statistics& other);
 };
 

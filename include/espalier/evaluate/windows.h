@@ -14,8 +14,8 @@ struct ScoredWindow {
 // `gptq`: windows that do not overlap, the remainder dropped, the first token of each unscored. At most `limit` (0: all).
 std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t limit);
 
-// `strided` (Hugging Face's guide): windows that start every `stride` tokens; each token but the very first is scored once,
-// in the first window that reaches it.
+// `strided` (Hugging Face's guide): windows that start every `stride` tokens, fewer than `window`; each token but the
+// very first is scored once, in the first window that reaches it.
 std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t stride, int64_t limit);
 
 }  // namespace espalier

@@ -17,22 +17,24 @@ struct UnitGroup {
   UnitKind kind = UnitKind::kFfnChannel;
   at::Tensor score;               // [units, parts] float64
   int64_t cost = 0;               // of one unit, in the budget's measure
+  int64_t opening = 0;            // what the first one that goes adds: the bias of compensation
   int64_t minimum = 0;            // units that stay in any case
   std::set<int64_t> protected_units;
   int64_t size() const { return score.size(0); }
   int64_t Removable() const;      // how many may go
+  int64_t Saving(int64_t units) const { return units > 0 ? units * cost - opening : 0; }
 };
 
 struct Allocation {
   std::vector<std::set<int64_t>> removed;  // parallel to the groups
-  int64_t removed_cost = 0;
+  int64_t removed_cost = 0;                // what they save together, openings taken off
 };
 
 class Allocator {
  public:
   static constexpr std::string_view kKind = "allocator";
   virtual ~Allocator() = default;
-  // Removes units worth at most `target`, and more than `target` less one unit that could still go. The caller has made
+  // Removes units that save at most `target`, and so much that no unit that may still go would fit. The caller has made
   // sure that `target` can be reached.
   virtual Allocation Allocate(const std::vector<UnitGroup>& groups, int64_t target) const = 0;
 };

@@ -1,0 +1,197 @@
+#include "espalier/calibrate/statistics.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+
+#include "espalier/io/tensors.h"
+#include "support/support.h"
+#include "support/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+// Rows whose means are far from zero and differ: where one-pass formulas lose digits.
+Tensor Rows(uint64_t seed, int64_t count, int64_t n) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  return at::empty({count, n}, at::kDouble).normal_(0, 1, generator) * at::arange(1, n + 1) + 100;
+}
+
+Tensor Places(int64_t count, int64_t sequence = 0) {
+  return at::stack({at::full({count}, sequence, at::kLong), at::arange(count)}, 1);
+}
+
+void ExpectEqual(const Moments& a, const Moments& b, double tolerance) {
+  EXPECT_EQ(a.count, b.count);
+  EXPECT_TRUE(at::allclose(a.mean, b.mean, tolerance));
+  EXPECT_TRUE(at::allclose(a.squares, b.squares, tolerance));
+  EXPECT_TRUE(at::equal(a.max, b.max));
+  EXPECT_TRUE(at::equal(a.max_at, b.max_at));
+}
+
+TEST(Moments, MatchAnExampleWorkedByHand) {
+  // Channel 0: 1, 3, -8: mean -4/3, deviations 7/3, 13/3, -20/3, squares (49 + 169 + 400) / 9 = 206/3.
+  // Channel 1: 2, 2, 2. Co-moment of the two: 0. Largest |x| of channel 0: 8, third row.
+  Moments moments = Moments::Empty(2, true);
+  moments.Add(at::tensor({1.0, 2.0, 3.0, 2.0, -8.0, 2.0}, at::kDouble).view({3, 2}),
+              at::tensor({4, 0, 4, 1, 5, 7}, at::kLong).view({3, 2}));
+  EXPECT_EQ(moments.count, 3);
+  EXPECT_NEAR(moments.mean[0].item<double>(), -4.0 / 3, 1e-15);
+  EXPECT_NEAR(moments.squares[0].item<double>(), 206.0 / 3, 1e-13);
+  EXPECT_EQ(moments.squares[1].item<double>(), 0);
+  EXPECT_NEAR(moments.Variance()[0].item<double>(), 206.0 / 9, 1e-13);
+  EXPECT_NEAR(moments.SumOfSquares()[0].item<double>(), 1 + 9 + 64, 1e-13);
+  EXPECT_NEAR(moments.SumOfSquares()[1].item<double>(), 12, 1e-13);
+  EXPECT_EQ(moments.max[0].item<double>(), 8);
+  EXPECT_TRUE(at::equal(moments.max_at[0], at::tensor({5, 7}, at::kLong)));
+  EXPECT_TRUE(at::equal(moments.max_at[1], at::tensor({4, 0}, at::kLong)));  // of equal values the first
+  EXPECT_NEAR(moments.products[0][0].item<double>(), 206.0 / 3, 1e-4);       // float32 within one batch
+  EXPECT_EQ(moments.products[0][1].item<double>(), 0);
+}
+
+TEST(Moments, AddedInPiecesMatchADirectTwoPassComputation) {
+  const Tensor x = Rows(1, 200, 5), places = Places(200);
+  Moments pieces = Moments::Empty(5, true);
+  for (const auto& [from, to] : {std::pair{0, 1}, {1, 64}, {64, 64}, {64, 199}, {199, 200}})
+    pieces.Add(x.slice(0, from, to), places.slice(0, from, to));
+  const Tensor mean = x.mean(0), centred = x - mean;
+  EXPECT_EQ(pieces.count, 200);
+  EXPECT_LT(RelativeDifference(pieces.mean, mean), 1e-14);
+  EXPECT_LT(RelativeDifference(pieces.squares, centred.square().sum(0)), 1e-13);
+  EXPECT_LT(RelativeDifference(pieces.SumOfSquares(), x.square().sum(0)), 1e-13);
+  EXPECT_LT(RelativeDifference(pieces.products, centred.t().matmul(centred)), 1e-6);  // float32 products of one batch
+  const auto [max, row] = x.abs().max(0);
+  EXPECT_TRUE(at::equal(pieces.max, max));
+  EXPECT_TRUE(at::equal(pieces.max_at.select(1, 1), row));
+}
+
+TEST(Moments, MergedFromTwoHalvesEqualOnePass) {
+  const Tensor x = Rows(2, 100, 4), places = Places(100);
+  Moments whole = Moments::Empty(4, true), left = Moments::Empty(4, true), right = Moments::Empty(4, true);
+  whole.Add(x, places);
+  left.Add(x.slice(0, 0, 30), places.slice(0, 0, 30));
+  right.Add(x.slice(0, 30), places.slice(0, 30));
+  left.Merge(right);
+  ExpectEqual(left, whole, 1e-13);
+  EXPECT_LT(RelativeDifference(left.products, whole.products), 1e-6);
+
+  Moments empty = Moments::Empty(4, true);
+  empty.Merge(whole);
+  ExpectEqual(empty, whole, 0);
+  whole.Merge(Moments::Empty(4, true));
+  ExpectEqual(empty, whole, 0);
+}
+
+TEST(Moments, OfACopyLeaveTheOriginalAlone) {
+  Moments original = Moments::Empty(2, true);
+  original.Add(Rows(3, 10, 2), Places(10));
+  const Tensor products = original.products.clone();
+  Moments copy = original;
+  copy.Add(Rows(4, 10, 2), Places(10));
+  EXPECT_TRUE(at::equal(original.products, products));
+  EXPECT_EQ(original.count, 10);
+}
+
+TEST(Moments, OfAnotherWidthAreRefused) {
+  Moments moments = Moments::Empty(3, false), other = Moments::Empty(2, false);
+  other.Add(Rows(5, 2, 2), Places(2));
+  EXPECT_THROW(moments.Merge(other), ShapeError);
+  EXPECT_EQ(MessageOf([&] { moments.Merge(other); }), "statistics: expected 3 channels, got 2");
+}
+
+TEST(Moments, OfNoTokensHaveNoVariance) {
+  const Moments moments = Moments::Empty(3, false);
+  EXPECT_TRUE(at::equal(moments.Variance(), at::zeros({3}, at::kDouble)));
+  EXPECT_TRUE(at::equal(moments.SumOfSquares(), at::zeros({3}, at::kDouble)));
+}
+
+TEST(SiteStatistics, AllIsOrdinaryAndOutliersTogether) {
+  const Tensor x = Rows(6, 50, 3), places = Places(50);
+  SiteStatistics site{Moments::Empty(3, true), Moments::Empty(3, false)};
+  site.ordinary.Add(x.slice(0, 5), places.slice(0, 5));
+  site.outlier.Add(x.slice(0, 0, 5), places.slice(0, 0, 5));
+  Moments whole = Moments::Empty(3, false);
+  whole.Add(x, places);
+  ExpectEqual(site.All(), whole, 1e-13);
+  EXPECT_EQ(site.ordinary.count, 45);
+  EXPECT_FALSE(site.All().products.defined());  // the outliers' were not measured: half of them would mislead
+}
+
+Statistics Sample(uint64_t seed, int64_t sequences, bool products) {
+  Statistics statistics{sequences, 7, 64.5, {}};
+  for (const int64_t width : {int64_t{4}, int64_t{0}}) {  // a removed sublayer has no channels
+    BlockStatistics block;
+    for (SiteStatistics* site : {&block.head_out, &block.ffn_hidden}) {
+      *site = {Moments::Empty(width, products), Moments::Empty(width, false)};
+      site->ordinary.Add(Rows(seed, 6, width), Places(6, sequences - 1));
+      site->outlier.Add(Rows(seed + 1, 1, width) * 50, Places(1));
+    }
+    statistics.blocks.push_back(block);
+  }
+  return statistics;
+}
+
+TEST(Statistics, ReadBackWhatTheySaved) {
+  const TempFolder folder;
+  const Statistics saved = Sample(1, 3, true);
+  SaveStatistics(saved, folder / "statistics.safetensors");
+  const Statistics loaded = LoadStatistics(folder / "statistics.safetensors");
+  EXPECT_EQ(loaded.sequences, 3);
+  EXPECT_EQ(loaded.length, 7);
+  EXPECT_EQ(loaded.outlier_ratio, 64.5);
+  ASSERT_EQ(loaded.blocks.size(), 2u);
+  for (size_t l = 0; l < 2; ++l)
+    for (const Role role : {Role::kO, Role::kDown}) {
+      const SiteStatistics &before = saved.blocks[l].At(role), &after = loaded.blocks[l].At(role);
+      ExpectEqual(after.ordinary, before.ordinary, 0);
+      ExpectEqual(after.outlier, before.outlier, 0);
+      EXPECT_TRUE(at::equal(after.ordinary.products, before.ordinary.products.to(at::kFloat)));
+      EXPECT_FALSE(after.outlier.products.defined());
+    }
+}
+
+TEST(Statistics, MergedCountTheSequencesOfTheOtherAfterTheirOwn) {
+  Statistics first = Sample(1, 3, false);
+  Statistics second = Sample(1, 2, false);
+  second.blocks[0].head_out.ordinary.max = second.blocks[0].head_out.ordinary.max + 1;
+  first.Merge(second);
+  EXPECT_EQ(first.sequences, 5);
+  const Moments& moments = first.blocks[0].head_out.ordinary;
+  EXPECT_EQ(moments.count, 12);
+  // Sequence 1 of the second is the fifth of all, number 4.
+  EXPECT_TRUE(moments.max_at.select(1, 0).eq(4).all().item<bool>()) << moments.max_at;
+}
+
+TEST(Statistics, OfAnotherModelAreRefused) {
+  Statistics first = Sample(1, 3, false), second = Sample(2, 3, false);
+  second.blocks.pop_back();
+  EXPECT_EQ(MessageOf([&] { first.Merge(second); }), "statistics: expected 2 blocks, got 1");
+}
+
+TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
+  const TempFolder folder;
+  const auto message = [&](const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+    SaveTensors(folder / "x.safetensors", tensors, metadata);
+    return MessageOf([&] { LoadStatistics(folder / "x.safetensors"); });
+  };
+  const Tensor some = at::zeros({2}, at::kDouble);
+  EXPECT_NE(message({{"a", some}}, {}).find("no 'sequences' in the metadata"), std::string::npos);
+  const std::map<std::string, std::string> metadata = {
+      {"sequences", "1"}, {"length", "2"}, {"outlier_ratio", "64"}, {"blocks", "1"}};
+  EXPECT_NE(message({{"a", some}}, metadata).find("no tensor 'block0.head_out.ordinary.mean'"), std::string::npos);
+  std::map<std::string, std::string> bad = metadata;
+  bad["blocks"] = "many";
+  EXPECT_NE(message({{"a", some}}, bad).find("blocks is 'many', expected a number"), std::string::npos);
+
+  SaveStatistics(Sample(1, 1, false), folder / "good.safetensors");
+  NamedTensors tensors = LoadTensors(folder / "good.safetensors");
+  bad = metadata;
+  bad["blocks"] = "2";
+  tensors["block0.ffn_hidden.ordinary.squares"] = at::zeros({3}, at::kDouble);
+  EXPECT_NE(message(tensors, bad).find("block0.ffn_hidden.ordinary"), std::string::npos) << message(tensors, bad);
+}
+
+}  // namespace
+}  // namespace espalier

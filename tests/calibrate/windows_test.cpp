@@ -1,0 +1,77 @@
+#include "espalier/calibrate/windows.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "support/letter_tokenizer.h"
+#include "support/support.h"
+
+namespace espalier {
+namespace {
+
+const LetterTokenizer kLetters(256);
+
+Corpus Documents(std::vector<std::string> documents) {
+  Corpus corpus;
+  corpus.source.path = "text.txt";
+  corpus.documents = std::move(documents);
+  return corpus;
+}
+
+std::string Joined(const at::Tensor& windows) {
+  std::string text;
+  const at::Tensor flat = windows.flatten();
+  for (int64_t i = 0; i < flat.size(0); ++i) text += static_cast<char>(flat[i].item<int64_t>());
+  return text;
+}
+
+TEST(PackWindows, CutsOneDocumentIntoConsecutiveWindowsAndDropsTheRest) {
+  const at::Tensor windows = PackWindows(kLetters, Documents({"abcdefgh"}), 0, 3, 1);
+  EXPECT_EQ(windows.sizes(), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(windows.scalar_type(), at::kLong);
+  EXPECT_EQ(Joined(windows), "abcdef");
+  EXPECT_EQ(Joined(PackWindows(kLetters, Documents({"abcdefgh"}), 1, 3, 1)), "abc");
+}
+
+TEST(PackWindows, JoinsDocumentsByTwoNewlinesInAnOrderOfTheSeed) {
+  const Corpus corpus = Documents({"aa", "bb", "cc", "dd"});
+  std::set<std::string> orders;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    const std::string text = Joined(PackWindows(kLetters, corpus, 0, 14, seed));  // 4 * 2 + 3 * 2
+    EXPECT_EQ(text, Joined(PackWindows(kLetters, corpus, 0, 14, seed)));
+    orders.insert(text);
+    EXPECT_EQ(text.substr(2, 2), "\n\n");
+    EXPECT_EQ(text.substr(6, 2), "\n\n");
+    std::string letters = text;
+    std::sort(letters.begin(), letters.end());
+    EXPECT_EQ(letters, "\n\n\n\n\n\naabbccdd");
+  }
+  EXPECT_GT(orders.size(), 3u);
+}
+
+TEST(PackWindows, SaysHowManyTokensThereAreWhenTheTextIsTooShort) {
+  EXPECT_EQ(MessageOf([] {
+              PackWindows(kLetters, Documents({"abcd", "ef"}), 3, 4, 0);
+            }),
+            "text.txt: 8 tokens in 2 documents, expected at least 12 (3 sequences of 4); use more documents or ask for "
+            "fewer");
+  EXPECT_THROW(PackWindows(kLetters, Documents({"abc"}), 0, 4, 0), RecipeError);
+  EXPECT_NO_THROW(PackWindows(kLetters, Documents({"abcd"}), 0, 4, 0));
+}
+
+TEST(TextSource, ComesFromTheRecipe) {
+  const TextSource whole = TextSourceFrom(Options(TextSourceOptions(), {{"path", std::string("a.txt")}}, "test"));
+  EXPECT_EQ(whole.path, "a.txt");
+  EXPECT_EQ(whole.first_document, 0);
+  EXPECT_FALSE(whole.last_document);
+  const TextSource part = TextSourceFrom(
+      Options(TextSourceOptions(),
+              {{"path", std::string("a.txt")}, {"first_document", int64_t{2}}, {"last_document", int64_t{5}}}, "test"));
+  EXPECT_EQ(part.first_document, 2);
+  EXPECT_EQ(part.last_document, 5);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,114 @@
+#include "espalier/heal/loss.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "espalier/model/forward.h"
+#include "support/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+Tensor Normal(uint64_t seed, at::IntArrayRef shape) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  return at::empty(shape, at::kFloat).normal_(0, 1, generator);
+}
+
+Tensor Leaf(const Tensor& value) {
+  return value.clone().requires_grad_(true);
+}
+
+TEST(NextTokenLoss, MatchesCrossEntropyAndItsGradients) {
+  // 600 rows: three chunks of 256, the last one short.
+  const Tensor targets = RandomIds(1, 1, 600, 50).flatten();
+  const Tensor hidden = Leaf(Normal(1, {600, 8})), head = Leaf(Normal(2, {50, 8}));
+  const Tensor hidden2 = Leaf(hidden.detach()), head2 = Leaf(head.detach());
+  // Scaled, so that the incoming gradient is not one.
+  const Tensor loss = NextTokenLoss(hidden, head, targets) * 3;
+  const Tensor expected = at::cross_entropy_loss(at::linear(hidden2, head2), targets) * 3;
+  loss.backward();
+  expected.backward();
+  EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-5);
+  EXPECT_LT(RelativeDifference(hidden.grad(), hidden2.grad()), 1e-5);
+  EXPECT_LT(RelativeDifference(head.grad(), head2.grad()), 1e-5);
+}
+
+TEST(NextTokenLoss, MatchesAnExampleWorkedByHand) {
+  // Logits (ln 3, 0) for target 0: probability 3/4; (0, 0) for target 1: 1/2. Mean of -ln: (ln 4/3 + ln 2) / 2.
+  // Gradient of the first row's logits: (3/4 - 1, 1/4) / 2.
+  const Tensor hidden = Leaf(at::tensor({std::log(3.f), 0.f, 0.f, 0.f}).view({2, 2})), head = at::eye(2);
+  const Tensor loss = NextTokenLoss(hidden, head, at::tensor({0, 1}, at::kLong));
+  loss.backward();
+  EXPECT_NEAR(loss.item<double>(), (std::log(4.0 / 3) + std::log(2.0)) / 2, 1e-6);
+  EXPECT_NEAR(hidden.grad()[0][0].item<double>(), -0.125, 1e-6);
+  EXPECT_NEAR(hidden.grad()[0][1].item<double>(), 0.125, 1e-6);
+  EXPECT_NEAR(hidden.grad()[1][1].item<double>(), -0.25, 1e-6);
+}
+
+TEST(NextTokenLoss, MakesNoGradientForAHeadThatDoesNotLearn) {
+  const Tensor hidden = Leaf(Normal(3, {10, 4})), head = Normal(4, {7, 4});
+  NextTokenLoss(hidden, head, RandomIds(3, 1, 10, 7).flatten()).backward();
+  EXPECT_TRUE(hidden.grad().defined());
+  EXPECT_FALSE(head.grad().defined());
+}
+
+TEST(NextTokenLoss, StaysFiniteForHugeLogits) {
+  const Tensor hidden = Leaf(at::full({4, 2}, 1e4f)), head = at::tensor({1.f, 1.f, -1.f, -1.f}).view({2, 2});
+  const Tensor loss = NextTokenLoss(hidden, head, at::ones({4}, at::kLong));
+  loss.backward();
+  EXPECT_NEAR(loss.item<double>(), 4e4, 1);  // ln(1 + e^40000) = 40000
+  EXPECT_TRUE(hidden.grad().isfinite().all().item<bool>());
+}
+
+TEST(Checkpointed, GivesGradientsEqualBitByBit) {
+  // A whole block, with respect to its input and to every one of its weights.
+  Model kept = TinyModel(5), again = CopyModel(kept, at::kFloat, at::kCPU);
+  const Rope rope = MakeRope(kept.config, 9, at::kCPU, at::kFloat);
+  const auto run = [&](Model& model, bool checkpointed) {
+    for (const NamedTensorRef& ref : TensorsOf(model)) ref.tensor->requires_grad_(true);
+    const Tensor x = Leaf(Normal(6, {2, 9, 16}));
+    const auto two_blocks = [&](const Tensor& h) { return RunBlock(model, 1, RunBlock(model, 0, h, rope), rope); };
+    const Tensor y = checkpointed ? Checkpointed(two_blocks, x, model.final_norm) : two_blocks(x);
+    (y * Normal(7, {2, 9, 16})).sum().backward();
+    return std::pair{y.detach(), x.grad()};
+  };
+  const auto [y, x_grad] = run(kept, false);
+  const auto [y_again, x_grad_again] = run(again, true);
+  EXPECT_TRUE(at::equal(y, y_again));
+  EXPECT_TRUE(at::equal(x_grad, x_grad_again));
+  const std::vector<NamedTensorRef> a = TensorsOf(kept), b = TensorsOf(again);
+  int compared = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!a[i].name.starts_with("block0") && !a[i].name.starts_with("block1")) continue;
+    EXPECT_TRUE(at::equal(a[i].tensor->grad(), b[i].tensor->grad())) << a[i].name;
+    ++compared;
+  }
+  EXPECT_EQ(compared, 18);  // two norms and seven weights of each block
+}
+
+TEST(Checkpointed, LearnsThroughAnInputThatNeedsNoGradient) {
+  const Tensor weight = Leaf(at::full({3}, 2.f)), x = at::full({3}, 5.f);
+  Checkpointed([&](const Tensor& in) { return in * weight; }, x, weight).sum().backward();
+  EXPECT_TRUE(at::equal(weight.grad(), x));
+}
+
+TEST(Checkpointed, CallsItsFunctionAgainInTheBackwardPassOnly) {
+  int calls = 0;
+  const Tensor weight = Leaf(at::ones({2}));
+  const Tensor y = Checkpointed(
+      [&](const Tensor& in) {
+        ++calls;
+        return in * weight;
+      },
+      at::ones({2}), weight);
+  EXPECT_EQ(calls, 1);
+  y.sum().backward();
+  EXPECT_EQ(calls, 2);
+}
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,253 @@
+#include "espalier/heal/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+#include <thread>
+
+#include "espalier/core/log.h"
+#include "espalier/io/tensors.h"
+#include "support/support.h"
+#include "support/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kLength = 16;
+
+HealOptions Short(int64_t steps) {
+  HealOptions options;
+  options.batch = 4;
+  options.length = kLength;
+  options.tokens = steps * options.batch * options.length;
+  options.learning_rate = 1e-2;
+  options.validation_windows = 4;
+  options.save_seconds = 1e9;
+  options.seed = 7;
+  return options;
+}
+
+// Text with something to learn: each token is followed by the next one most of the time.
+Tensor Text(uint64_t seed, int64_t windows) {
+  Tensor ids = RandomIds(seed, windows, kLength, TinyShape().V);
+  for (int64_t t = 1; t < kLength; ++t)
+    if (t % 4 != 0) ids.select(1, t).copy_((ids.select(1, t - 1) + 1) % TinyShape().V);
+  return ids;
+}
+
+// Threads that wait for each other over 16 channels take a hundred times as long as one alone.
+struct OneThread {
+  OneThread() { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before); }
+  int before = at::get_num_threads();
+};
+
+HealResult HealTiny(const std::string& method, const HealOptions& options, const std::filesystem::path& state) {
+  const OneThread one;
+  return Heal(TinyModel(1), Text(1, 24), *Registry<HealingMethod>::Create(method), options, state);
+}
+
+TEST(LearningRate, FollowsTheScheduleWorkedByHand) {
+  // 20 steps, 0.1 of them warm-up: 2. Steps 0 and 1 get 1/3 and 2/3 of the peak, step 2 the peak; then the cosine over
+  // 18 steps from 1 to 0.1: half way, at step 11, (1 + 0.1) / 2 of the peak; at step 20, which is never taken, 0.1.
+  HealOptions options;
+  options.learning_rate = 3;
+  EXPECT_DOUBLE_EQ(LearningRate(options, 0, 20), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(options, 1, 20), 2);
+  EXPECT_DOUBLE_EQ(LearningRate(options, 2, 20), 3);
+  EXPECT_NEAR(LearningRate(options, 11, 20), 3 * 0.55, 1e-12);
+  EXPECT_NEAR(LearningRate(options, 20, 20), 0.3, 1e-12);
+  EXPECT_NEAR(LearningRate(options, 8, 20), 3 * (0.1 + 0.9 * 0.75), 1e-12);  // cos 60 degrees
+  for (int64_t step = 2; step < 20; ++step)
+    EXPECT_GT(LearningRate(options, step, 20), LearningRate(options, step + 1, 20));
+  options.warmup_share = 0;
+  EXPECT_DOUBLE_EQ(LearningRate(options, 0, 20), 3);
+}
+
+class EveryMethodHeals : public testing::TestWithParam<std::string> {};
+
+TEST_P(EveryMethodHeals, AndLowersTheValidationLoss) {
+  const TempFolder folder;
+  const HealResult result = HealTiny(GetParam(), Short(30), folder / "state");
+  const HealCurve& curve = result.curve;
+  ASSERT_EQ(curve.loss.size(), 30u);
+  ASSERT_EQ(curve.validation_loss.size(), 3u);
+  EXPECT_EQ(curve.validation_tokens, (std::vector<int64_t>{0, 15 * 64, 30 * 64}));
+  EXPECT_EQ(curve.tokens[1], 64);
+  EXPECT_LT(curve.validation_loss[1], curve.validation_loss[0]);
+  EXPECT_LT(curve.validation_loss[2], 0.9 * curve.validation_loss[0]);
+  Model healed = result.model;
+  for (const NamedTensorRef& ref : TensorsOf(healed)) EXPECT_FALSE(ref.tensor->requires_grad());
+  EXPECT_NO_THROW(CheckShapes(healed));
+  EXPECT_TRUE(at::equal(healed.embedding, TinyModel(1).embedding));  // is not trained
+}
+
+TEST_P(EveryMethodHeals, TheSameWithTheSameSeedAndAnotherWayWithAnother) {
+  const TempFolder folder;
+  HealOptions options = Short(5);
+  const Model first = HealTiny(GetParam(), options, folder / "a").model,
+              second = HealTiny(GetParam(), options, folder / "b").model;
+  EXPECT_TRUE(BitwiseEqual(first, second));
+  options.seed = 8;
+  EXPECT_FALSE(BitwiseEqual(first, HealTiny(GetParam(), options, folder / "c").model));
+}
+
+TEST_P(EveryMethodHeals, TheSameWithoutCheckpointedActivations) {
+  const TempFolder folder;
+  HealOptions options = Short(5);
+  const Model checkpointed = HealTiny(GetParam(), options, folder / "a").model;
+  options.checkpoint_activations = false;
+  EXPECT_TRUE(BitwiseEqual(checkpointed, HealTiny(GetParam(), options, folder / "b").model));
+}
+
+TEST_P(EveryMethodHeals, WithoutTouchingTheModelItIsGiven) {
+  const TempFolder folder;
+  const Model model = TinyModel(1);
+  Heal(model, Text(1, 24), *Registry<HealingMethod>::Create(GetParam()), Short(3), folder / "state");
+  EXPECT_TRUE(BitwiseEqual(model, TinyModel(1)));
+  EXPECT_FALSE(model.blocks[0].ffn.w_up.low_rank);
+  EXPECT_FALSE(model.blocks[0].ffn.w_up.weight.requires_grad());
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered, EveryMethodHeals, testing::ValuesIn(Registry<HealingMethod>::Names()),
+                         [](const testing::TestParamInfo<std::string>& test) { return test.param; });
+
+// Death tests start the test program again and run it up to the statement, which therefore comes first; the path of the
+// state is handed over in the environment.
+template <class Parameter>
+class Resuming : public testing::TestWithParam<Parameter> {
+ protected:
+  Resuming() {
+    testing::FLAGS_gtest_death_test_style = "threadsafe";
+    ::setenv("ESPALIER_TEST_STATE", (folder_ / "state").c_str(), /*overwrite=*/0);
+  }
+  ~Resuming() override { ::unsetenv("ESPALIER_TEST_STATE"); }
+  static std::filesystem::path State() { return std::getenv("ESPALIER_TEST_STATE"); }
+
+  TempFolder folder_;
+};
+
+// What the child does: heals until SIGINT arrives, which the first step's Progress notices.
+[[noreturn]] void HealInterrupted(const std::string& method) {
+  CatchSignals();
+  std::raise(SIGINT);
+  try {
+    HealTiny(method, Short(8), std::getenv("ESPALIER_TEST_STATE"));
+  } catch (const Interrupted&) {
+    std::_Exit(3);
+  }
+  std::_Exit(4);
+}
+
+class HealInterruptedByASignal : public Resuming<std::string> {};
+
+TEST_P(HealInterruptedByASignal, ResumesBitwiseEqual) {
+  EXPECT_EXIT(HealInterrupted(GetParam()), testing::ExitedWithCode(3), "");
+  EXPECT_EQ(LoadTensors(State()).at("curve.loss").numel(), 1);  // one step is in it
+  const HealResult resumed = HealTiny(GetParam(), Short(8), State()),
+                   whole = HealTiny(GetParam(), Short(8), folder_ / "whole");
+  EXPECT_TRUE(BitwiseEqual(resumed.model, whole.model));
+  EXPECT_EQ(resumed.curve.loss, whole.curve.loss);
+  EXPECT_EQ(resumed.curve.validation_loss, whole.curve.validation_loss);
+  EXPECT_EQ(resumed.curve.validation_tokens, whole.curve.validation_tokens);
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered, HealInterruptedByASignal, testing::ValuesIn(Registry<HealingMethod>::Names()),
+                         [](const testing::TestParamInfo<std::string>& test) { return test.param; });
+
+// What the child does: saves after every step, and is killed some milliseconds after the first state appears.
+[[noreturn]] void HealKilled(const HealOptions& wish, int milliseconds) {
+  std::thread([milliseconds] {
+    while (!std::filesystem::exists(std::getenv("ESPALIER_TEST_STATE")))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    std::raise(SIGKILL);
+  }).detach();
+  HealOptions options = wish;
+  options.save_seconds = 0;
+  HealTiny("lora", options, std::getenv("ESPALIER_TEST_STATE"));
+  std::_Exit(4);  // finished before the kill
+}
+
+class HealKilledAtAnyMoment : public Resuming<int> {};
+
+TEST_P(HealKilledAtAnyMoment, ResumesBitwiseEqual) {
+  const HealOptions options = Short(40);
+  EXPECT_EXIT(HealKilled(options, GetParam()), testing::KilledBySignal(SIGKILL), "");
+  const int64_t steps = LoadTensors(State()).at("curve.loss").numel();  // whole, whenever the kill came
+  EXPECT_GE(steps, 1);
+  EXPECT_LT(steps, 40);
+  const Model resumed = HealTiny("lora", options, State()).model,
+              whole = HealTiny("lora", options, folder_ / "whole").model;
+  EXPECT_TRUE(BitwiseEqual(resumed, whole)) << "killed after step " << steps;
+}
+
+INSTANTIATE_TEST_SUITE_P(Milliseconds, HealKilledAtAnyMoment, testing::Values(0, 9, 30));
+
+TEST(Heal, StopsWithAnErrorWhenTheLossIsNotFiniteAndKeepsTheState) {
+  const TempFolder folder;
+  HealOptions options = Short(40);
+  options.save_seconds = 0;
+  options.learning_rate = 1e30;  // the second step cannot be finite
+  options.warmup_share = 0;
+  options.clip = 1e30;
+  const std::string message = MessageOf([&] { HealTiny("full", options, folder / "state"); });
+  EXPECT_NE(message.find("nan at step"), std::string::npos) << message;
+  EXPECT_NE(message.find("lower heal.learning_rate, now 1e+30"), std::string::npos) << message;
+  EXPECT_GE(LoadTensors(folder / "state").at("curve.loss").numel(), 1);
+}
+
+TEST(Heal, StopsWithAnErrorWhenTheModelIsNotFinite) {
+  const TempFolder folder;
+  Model model = TinyModel(1);
+  model.blocks[1].ffn.w_up.weight[0][0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(Heal(model, Text(1, 24), *Registry<HealingMethod>::Create("full"), Short(3), folder / "state"),
+               NumericError);
+  EXPECT_FALSE(std::filesystem::exists(folder / "state"));
+}
+
+TEST(Heal, RefusesAStateOfAnotherModel) {
+  const TempFolder folder;
+  SaveTensors(folder / "state", {{"curve.loss", at::zeros({2}, at::kDouble)}});
+  EXPECT_NE(MessageOf([&] {
+              HealTiny("full", Short(3), folder / "state");
+            }).find("is missing or of another shape; delete this file to heal from the start"),
+            std::string::npos);
+}
+
+TEST(Heal, SaysWhenThereIsNothingToTrainOn) {
+  const TempFolder folder;
+  EXPECT_EQ(MessageOf([&] {
+              Heal(TinyModel(1), Text(1, 4), *Registry<HealingMethod>::Create("full"), Short(3), folder / "state");
+            }),
+            "heal: 192 tokens in 4 windows of 16 give no step of 4 windows; ask for more tokens or more text");
+}
+
+TEST(Heal, SaysWhenTheMethodHasNothingToLearn) {
+  const TempFolder folder;
+  const auto none = Registry<HealingMethod>::Create("lora", Options(Registry<HealingMethod>::Find("lora").info.options,
+                                                                    {{"roles", std::vector<std::string>()}}, "test"));
+  EXPECT_EQ(MessageOf([&] { Heal(TinyModel(1), Text(1, 24), *none, Short(3), folder / "state"); }),
+            "heal: the method leaves nothing to learn; name at least one role that the model has");
+}
+
+TEST(HealOptions, ComeFromTheRecipeWithTheDefaultsOfTheStruct) {
+  const HealOptions options = HealOptionsFrom(Options(HealRecipeOptions()), 5), defaults;
+  EXPECT_EQ(options.batch, defaults.batch);
+  EXPECT_EQ(options.clip, defaults.clip);
+  EXPECT_EQ(options.warmup_share, defaults.warmup_share);
+  EXPECT_EQ(options.validation_windows, defaults.validation_windows);
+  EXPECT_EQ(options.seed, 5u);
+  EXPECT_GT(options.learning_rate, 0);
+}
+
+}  // namespace
+}  // namespace espalier

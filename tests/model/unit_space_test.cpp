@@ -1,0 +1,99 @@
+#include "espalier/model/unit_space.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "support/support.h"
+#include "support/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+bool operator==(const Slice& a, const Slice& b) {
+  return a.role == b.role && a.axis == b.axis && a.first == b.first && a.count == b.count;
+}
+
+TEST(UnitSpace, OfAKvGroupOwnsItsKeysValuesAndTheQueryHeadsThatReadThem) {
+  // Block 1 has H = 6, G = 3, D = 4: group 1 is read by heads 2 and 3, rows 8-11 and 12-15 of w_q, columns of w_o.
+  const Model model = TinyModel(1);
+  const UnitSpace space(model, 1, UnitKind::kKvGroup);
+  EXPECT_EQ(space.size(), 3);
+  const std::vector<Slice> expected = {{Role::kK, Axis::kRows, 4, 4},  {Role::kV, Axis::kRows, 4, 4},
+                                       {Role::kQ, Axis::kRows, 8, 4},  {Role::kO, Axis::kColumns, 8, 4},
+                                       {Role::kQ, Axis::kRows, 12, 4}, {Role::kO, Axis::kColumns, 12, 4}};
+  const std::vector<Slice> owned = space.Owns(1);
+  ASSERT_EQ(owned.size(), expected.size());
+  for (size_t i = 0; i < owned.size(); ++i) EXPECT_TRUE(owned[i] == expected[i]) << i;
+  EXPECT_EQ(space.consumer(), Role::kO);
+  EXPECT_EQ(space.ConsumerColumns(1), (std::vector<int64_t>{8, 9, 10, 11, 12, 13, 14, 15}));
+}
+
+TEST(UnitSpace, OfAnFfnChannelOwnsTheWholeNeuron) {
+  const Model model = TinyModel(1);
+  const UnitSpace space(model, 2, UnitKind::kFfnChannel);
+  EXPECT_EQ(space.size(), 28);
+  const std::vector<Slice> owned = space.Owns(5);
+  ASSERT_EQ(owned.size(), 3u);
+  EXPECT_TRUE(owned[0] == (Slice{Role::kGate, Axis::kRows, 5, 1}));
+  EXPECT_TRUE(owned[1] == (Slice{Role::kUp, Axis::kRows, 5, 1}));
+  EXPECT_TRUE(owned[2] == (Slice{Role::kDown, Axis::kColumns, 5, 1}));
+  EXPECT_EQ(space.ConsumerColumns(5), (std::vector<int64_t>{5}));
+}
+
+TEST(UnitSpace, CountsCostsWorkedByHand) {
+  // C = 16, D = 4, two query heads a group: q 8 rows, k 4, v 4, o 8 columns, each of 16: (8 + 4 + 4 + 8) * 16 = 384.
+  // A channel: 3 * 16 = 48. With biases a group also loses those of its rows, 8 + 4 + 4 = 16; a channel 2.
+  const Model plain = TinyModel(1);
+  const UnitCost group = UnitSpace(plain, 1, UnitKind::kKvGroup).Cost(2);
+  EXPECT_EQ(group.parameters, 384);
+  EXPECT_EQ(group.macs, 384);
+  EXPECT_EQ(group.kv_width, 8);
+  const UnitCost channel = UnitSpace(plain, 1, UnitKind::kFfnChannel).Cost(0);
+  EXPECT_EQ(channel.parameters, 48);
+  EXPECT_EQ(channel.kv_width, 0);
+
+  TinyShape shape;
+  shape.biases = true;
+  const Model biased = TinyModel(1, shape);
+  EXPECT_EQ(UnitSpace(biased, 1, UnitKind::kKvGroup).Cost(0).parameters, 400);
+  EXPECT_EQ(UnitSpace(biased, 1, UnitKind::kKvGroup).Cost(0).macs, 384);
+  EXPECT_EQ(UnitSpace(biased, 1, UnitKind::kFfnChannel).Cost(0).parameters, 50);
+}
+
+TEST(UnitSpace, SharesOutEveryWeightOfTheLinearLayersExactlyOnce) {
+  const Model model = TinyModel(2);
+  for (int64_t l = 0; l < model.config.L(); ++l) {
+    std::map<Role, at::Tensor> owners;  // how many units own each weight
+    for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
+      const UnitSpace space(model, l, kind);
+      for (int64_t unit = 0; unit < space.size(); ++unit)
+        for (const Slice& slice : space.Owns(unit)) {
+          auto [count, added] = owners.try_emplace(slice.role);
+          if (added) count->second = at::zeros_like(model.blocks[static_cast<size_t>(l)].At(slice.role).weight);
+          count->second.narrow(slice.axis == Axis::kRows ? 0 : 1, slice.first, slice.count).add_(1);
+        }
+    }
+    ASSERT_EQ(owners.size(), std::size(kRoles));
+    for (const auto& [role, count] : owners)
+      EXPECT_TRUE(count.eq(1).all().item<bool>()) << "block " << l << " " << RoleName(role);
+  }
+}
+
+TEST(UnitSpace, OfAnAbsentSublayerIsEmpty) {
+  const Model model = TinyModel(3, {.blocks = {{4, 2, 0}, {0, 0, 8}}});
+  EXPECT_EQ(UnitSpace(model, 0, UnitKind::kFfnChannel).size(), 0);
+  EXPECT_EQ(UnitSpace(model, 1, UnitKind::kKvGroup).size(), 0);
+  EXPECT_THROW(UnitSpace(model, 1, UnitKind::kKvGroup).Owns(0), InternalError);
+}
+
+TEST(UnitKind, ReadsBackWhatItWritesAndNamesTheNearestOfAnother) {
+  EXPECT_EQ(ParseUnitKind(UnitKindName(UnitKind::kKvGroup)), UnitKind::kKvGroup);
+  EXPECT_EQ(ParseUnitKind(UnitKindName(UnitKind::kFfnChannel)), UnitKind::kFfnChannel);
+  EXPECT_NE(MessageOf([] { ParseUnitKind("kv_groups"); }).find("Nearest: kv_group"), std::string::npos);
+  EXPECT_EQ(UnitText({11, UnitKind::kFfnChannel, 1229}), "ffn_channel 1229 of block 11");
+}
+
+}  // namespace
+}  // namespace espalier

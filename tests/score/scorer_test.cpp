@@ -1,0 +1,115 @@
+// What holds for every registered scorer.
+#include "espalier/score/scorer.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "espalier/calibrate/calibrate.h"
+#include "support/support.h"
+#include "support/tiny_model.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+class EveryScorer : public testing::TestWithParam<std::string> {
+ protected:
+  EveryScorer() : model_(TinyModel(1)), statistics_(Calibrate(model_, windows_, {.products = true})) {}
+  Tensor Score(const Model& model, const Statistics& statistics, int64_t block, UnitKind kind) const {
+    return CheckedScore(*Registry<Scorer>::Create(GetParam()), GetParam(), {model, block, kind, &statistics, true});
+  }
+
+  Tensor windows_ = RandomIds(1, 4, 16, TinyShape().V);
+  Model model_;
+  Statistics statistics_;
+};
+
+TEST_P(EveryScorer, GivesAFiniteRowForEveryUnitAndTheSameTwice) {
+  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel})
+    for (int64_t l = 0; l < model_.config.L(); ++l) {
+      const Tensor score = Score(model_, statistics_, l, kind);
+      EXPECT_EQ(score.dim(), 2);
+      EXPECT_EQ(score.size(0), UnitSpace(model_, l, kind).size());
+      EXPECT_TRUE(score.isfinite().all().item<bool>());
+      EXPECT_TRUE(at::equal(score, Score(model_, statistics_, l, kind)));
+      if (score.size(0) == 1) continue;
+      EXPECT_FALSE(score.mean(1).eq(score.mean(1)[0]).all().item<bool>());  // tells units apart
+    }
+}
+
+TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
+  const Tensor order = at::tensor(
+      at::ArrayRef<int64_t>({3, 0, 19, 7, 1, 2, 4, 5, 6, 8, 9, 10, 18, 17, 16, 15, 14, 13, 12, 11}), at::kLong);
+  Model permuted = model_;
+  FeedForward& ffn = permuted.blocks[1].ffn;
+  ffn.w_gate.weight = ffn.w_gate.weight.index_select(0, order);
+  ffn.w_up.weight = ffn.w_up.weight.index_select(0, order);
+  ffn.w_down.weight = ffn.w_down.weight.index_select(1, order);
+  const Statistics statistics = Calibrate(permuted, windows_, {.products = true});
+  const Tensor expected = Score(model_, statistics_, 1, UnitKind::kFfnChannel).index_select(0, order);
+  // Sums over channels run in another order: float32 rounding.
+  EXPECT_LT(RelativeDifference(Score(permuted, statistics, 1, UnitKind::kFfnChannel), expected), 1e-4);
+}
+
+TEST_P(EveryScorer, PermutesScoresWhenKvGroupsArePermuted) {
+  Model permuted = model_;
+  Attention& attention = permuted.blocks[1].attention;  // H = 6, G = 3, D = 4: groups of 4 rows of k, 8 of q
+  const auto swap = [](const Tensor& weight, int64_t dim, int64_t count) {
+    return at::cat({weight.narrow(dim, 2 * count, count), weight.narrow(dim, 0, 2 * count)}, dim);  // 2 0 1
+  };
+  attention.w_q.weight = swap(attention.w_q.weight, 0, 8);
+  attention.w_k.weight = swap(attention.w_k.weight, 0, 4);
+  attention.w_v.weight = swap(attention.w_v.weight, 0, 4);
+  attention.w_o.weight = swap(attention.w_o.weight, 1, 8);
+  const Statistics statistics = Calibrate(permuted, windows_, {.products = true});
+  const Tensor expected = swap(Score(model_, statistics_, 1, UnitKind::kKvGroup), 0, 1);
+  EXPECT_LT(RelativeDifference(Score(permuted, statistics, 1, UnitKind::kKvGroup), expected), 1e-4);
+}
+
+TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
+  // Whatever a scorer reads of neuron 3, weights or statistics, it is not a number.
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Model model = CopyModel(model_, at::kFloat, at::kCPU);
+  Statistics statistics = statistics_;
+  if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) {
+    model.blocks[1].ffn.w_down.weight.select(1, 3).fill_(nan);
+  } else {
+    Moments& moments = statistics.blocks[1].ffn_hidden.ordinary;
+    for (Tensor* values : {&moments.mean, &moments.squares})
+      *values = values->index_fill(0, at::tensor({3}, at::kLong), nan);
+    moments.products = moments.products.index_fill(0, at::tensor({3}, at::kLong), nan);
+  }
+  EXPECT_THROW(Score(model, statistics, 1, UnitKind::kFfnChannel), NumericError);
+  EXPECT_EQ(MessageOf([&] { Score(model, statistics, 1, UnitKind::kFfnChannel); }),
+            "scorer " + GetParam() +
+                ": ffn_channel 3 of block 1: the score is not finite; look at this block's weights and statistics");
+}
+
+TEST_P(EveryScorer, RefusesStatisticsOfAnotherModel) {
+  if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) GTEST_SKIP() << "reads weights only";
+  Statistics wider = Calibrate(TinyModel(1, EvenShape(3, {8, 4, 30})), windows_, {.products = true});
+  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kFfnChannel), ShapeError);
+  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+  wider.blocks.clear();
+  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+}
+
+INSTANTIATE_TEST_SUITE_P(Registered, EveryScorer, testing::ValuesIn(Registry<Scorer>::Names()),
+                         [](const testing::TestParamInfo<std::string>& test) { return test.param; });
+
+TEST(Scorer, OfAnUnknownNameListsTheNearest) {
+  EXPECT_NE(MessageOf([] { Registry<Scorer>::Create("wanda"); }).find("Nearest: wanda_sp"), std::string::npos);
+}
+
+TEST(MomentsFor, AreThoseOfOrdinaryTokensOrOfAll) {
+  const Model model = TinyModel(2);
+  const Statistics statistics = Calibrate(model, RandomIds(2, 3, 10, model.config.V), {});
+  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, true}).count, 27);
+  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, false}).count, 30);
+}
+
+}  // namespace
+}  // namespace espalier
