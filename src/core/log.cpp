@@ -17,6 +17,8 @@
 namespace espalier {
 namespace {
 
+constexpr double kPlainSeconds = 5;  // between progress lines where there is no terminal
+
 volatile std::sig_atomic_t interrupted = 0;
 Verbosity current_verbosity = Verbosity::kNormal;
 bool bars = false;
@@ -90,7 +92,8 @@ void Progress::Step(int64_t done, std::string_view note) {
   done_ = std::min(done_ + done, total_);
   if (!note.empty()) note_ = note;
   const auto now = std::chrono::steady_clock::now();
-  if (!bars || now - drawn_ > std::chrono::milliseconds(100)) {
+  if (!bars) Draw(false);
+  if (bars && now - drawn_ > std::chrono::milliseconds(100)) {
     drawn_ = now;
     Draw(false);
   }
@@ -112,12 +115,11 @@ void Progress::Draw(bool last) {
     bar_on_screen = !last;
     return;
   }
-  const int64_t tenth = static_cast<int64_t>(share * 10);
-  if (last || tenth > last_tenth_ ) {
-    if (last && tenth == last_tenth_ && done_ == total_) return;
-    last_tenth_ = tenth;
-    std::fputs(fmt::format("{}: {:.0f} %, {} {}\n", title_, 100 * share, time, note_).c_str(), stderr);
-  }
+  // Plain lines are for logs: one every few seconds of long work, none for what is over at once.
+  const auto now = std::chrono::steady_clock::now();
+  if (last ? seconds < kPlainSeconds : now - drawn_ < std::chrono::duration<double>(kPlainSeconds)) return;
+  drawn_ = now;
+  std::fputs(fmt::format("{}: {:.0f} %, {} {}\n", title_, 100 * share, time, note_).c_str(), stderr);
 }
 
 void CatchSignals() {

@@ -9,9 +9,12 @@ namespace espalier {
 std::string_view UnitKindName(UnitKind kind) { return kind == UnitKind::kKvGroup ? "kv_group" : "ffn_channel"; }
 
 UnitKind ParseUnitKind(std::string_view name) {
-  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel})
+  std::vector<std::string> known;
+  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
     if (UnitKindName(kind) == name) return kind;
-  throw RecipeError(UnknownName("unit kind", name, {"ffn_channel", "kv_group"}));
+    known.emplace_back(UnitKindName(kind));
+  }
+  throw RecipeError(UnknownName("unit kind", name, known));
 }
 
 std::string UnitText(const Unit& unit) {

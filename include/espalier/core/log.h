@@ -30,7 +30,7 @@ void LogWarning(fmt::format_string<Args...> format, Args&&... args) {
   LogText(2, fmt::format(format, std::forward<Args>(args)...));
 }
 
-// A bar for one stage of known length: redrawn at most ten times a second on a terminal, a line every tenth of the way
+// A bar for one stage of known length: redrawn at most ten times a second on a terminal, a line every five seconds
 // otherwise, nothing when quiet. Step also is where long work notices SIGINT: it throws Interrupted.
 class Progress {
  public:
@@ -44,7 +44,7 @@ class Progress {
  private:
   void Draw(bool last);
   std::string title_, note_;
-  int64_t total_, done_ = 0, last_tenth_ = 0;
+  int64_t total_, done_ = 0;
   std::chrono::steady_clock::time_point start_, drawn_;
 };
 
