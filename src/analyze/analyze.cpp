@@ -13,10 +13,13 @@
 namespace espalier {
 namespace {
 
-bool Spikes(const BlockPhenomena& block, double value, double ratio) { return std::abs(value) > ratio * block.residual_median; }
+bool Spikes(const BlockPhenomena& block, double value, double ratio) {
+  return std::abs(value) > ratio * block.residual_median;
+}
 
 // A write that makes up a large share of a spiking value steps it up; one that takes away a large share steps it down.
-void ClassifyWrites(int64_t l, const SpikeMeter& meter, const BlockPhenomena& block, const AnalyzeOptions& options, Phenomena& phenomena) {
+void ClassifyWrites(int64_t l, const SpikeMeter& meter, const BlockPhenomena& block, const AnalyzeOptions& options,
+                    Phenomena& phenomena) {
   std::set<int64_t> seen;
   for (const Write& write : meter.writes()) {
     const bool up = Spikes(block, write.after, options.spike_ratio) && write.written * write.after > 0 &&
@@ -41,7 +44,8 @@ void CollectSpikeChannels(const AnalyzeOptions& options, Phenomena& phenomena) {
       if (Spikes(block, peak.value, options.spike_ratio)) channels.emplace_back(-std::abs(peak.value), peak.channel);
   std::sort(channels.begin(), channels.end());  // strongest first
   for (const auto& [value, channel] : channels)
-    if (std::find(phenomena.spike_channels.begin(), phenomena.spike_channels.end(), channel) == phenomena.spike_channels.end())
+    if (std::find(phenomena.spike_channels.begin(), phenomena.spike_channels.end(), channel) ==
+        phenomena.spike_channels.end())
       phenomena.spike_channels.push_back(channel);
 }
 
@@ -61,9 +65,11 @@ void Summarise(const AnalyzeOptions& options, Phenomena& phenomena) {
 
 }  // namespace
 
-Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOptions& options, const std::string& name) {
+Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOptions& options,
+                  const std::string& name) {
   if (windows.size(1) < options.sink_length)
-    throw RecipeError(fmt::format("analyze: windows of {} tokens, expected at least sink_length = {}", windows.size(1), options.sink_length));
+    throw RecipeError(fmt::format("analyze: windows of {} tokens, expected at least sink_length = {}", windows.size(1),
+                                  options.sink_length));
   Phenomena phenomena;
   phenomena.model = name;
   phenomena.sequences = windows.size(0);
@@ -88,9 +94,10 @@ Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOp
     ClassifyWrites(l, *spikes, block, options, phenomena);
     phenomena.blocks.push_back(std::move(block));
   };
-  StreamBlocks(model, windows, options.batch,
-               {Site::kAttnProbs, Site::kAttnOut, Site::kAttnResidual, Site::kFfnHidden, Site::kFfnOut, Site::kBlockOutput},
-               "analyze " + name, visit);
+  StreamBlocks(
+      model, windows, options.batch,
+      {Site::kAttnProbs, Site::kAttnOut, Site::kAttnResidual, Site::kFfnHidden, Site::kFfnOut, Site::kBlockOutput},
+      "analyze " + name, visit);
   Summarise(options, phenomena);
   phenomena.super_weights = FindSuperWeights(model, windows.narrow(0, 0, 1), options.super_weight_limit);
   return phenomena;

@@ -16,8 +16,8 @@ class SinkMeter {
 
  private:
   AnalyzeOptions options_;
-  at::Tensor mass_;     // [H] float64, sum over sequences of the mean over queries of A[t, 0]
-  at::Tensor sinks_;    // [H] float64, number of sequences with alpha_1 > epsilon
+  at::Tensor mass_;   // [H] float64, sum over sequences of the mean over queries of A[t, 0]
+  at::Tensor sinks_;  // [H] float64, number of sequences with alpha_1 > epsilon
   int64_t sequences_ = 0;
 };
 

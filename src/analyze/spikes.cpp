@@ -10,8 +10,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr size_t kTop = 3;            // the papers plot the three largest channels
-constexpr size_t kMaxNeurons = 4;     // of one write; two make SmolLM2's spike
+constexpr size_t kTop = 3;         // the papers plot the three largest channels
+constexpr size_t kMaxNeurons = 4;  // of one write; two make SmolLM2's spike
 
 // The largest |value| of each channel of [B, T, C], as (channel, row of B*T) for the `count` largest channels.
 std::vector<std::pair<int64_t, int64_t>> LargestChannels(const Tensor& value, size_t count) {
@@ -28,9 +28,12 @@ std::vector<std::pair<int64_t, int64_t>> LargestChannels(const Tensor& value, si
 // Adds `entry` to the list that keeps, per channel, the largest by `size`, and of those the kTop largest.
 template <class T, class Size>
 void KeepLargest(std::vector<T>& list, T entry, Size size) {
-  const auto same = std::find_if(list.begin(), list.end(), [&](const T& held) { return held.channel == entry.channel; });
-  if (same == list.end()) list.push_back(std::move(entry));
-  else if (size(entry) > size(*same)) *same = std::move(entry);
+  const auto same =
+      std::find_if(list.begin(), list.end(), [&](const T& held) { return held.channel == entry.channel; });
+  if (same == list.end())
+    list.push_back(std::move(entry));
+  else if (size(entry) > size(*same))
+    *same = std::move(entry);
   std::stable_sort(list.begin(), list.end(), [&](const T& a, const T& b) { return size(a) > size(b); });
   if (list.size() > kTop) list.resize(kTop);
 }
@@ -61,8 +64,13 @@ void SpikeMeter::AddWrites(const BlockTaps& taps, int64_t first_window) {
   const Tensor before = taps.At(Site::kAttnResidual).flatten(0, 1), after = taps.At(Site::kBlockOutput).flatten(0, 1);
   const Tensor rows = written.flatten(0, 1), hidden = taps.At(Site::kFfnHidden).flatten(0, 1);
   for (const auto& [channel, row] : LargestChannels(written, kTop)) {
-    Write write{channel, first_window + row / T, row % T, before[row][channel].item<double>(),
-                rows[row][channel].item<double>(), after[row][channel].item<double>(), {}};
+    Write write{channel,
+                first_window + row / T,
+                row % T,
+                before[row][channel].item<double>(),
+                rows[row][channel].item<double>(),
+                after[row][channel].item<double>(),
+                {}};
     write.neurons = Responsible(hidden[row], write);
     KeepLargest(writes_, std::move(write), [](const Write& held) { return std::abs(held.written); });
   }
@@ -70,7 +78,8 @@ void SpikeMeter::AddWrites(const BlockTaps& taps, int64_t first_window) {
 
 std::vector<SpikeNeuron> SpikeMeter::Responsible(const Tensor& hidden, const Write& write) const {
   const Tensor& w_down = model_.blocks[static_cast<size_t>(block_)].ffn.w_down.weight;  // [C, F]
-  const Tensor contribution = (w_down[write.channel] * hidden).to(at::kDouble) / write.written;  // [F], shares of the write
+  const Tensor contribution =
+      (w_down[write.channel] * hidden).to(at::kDouble) / write.written;  // [F], shares of the write
   const auto [share, neuron] = contribution.topk(std::min<int64_t>(kMaxNeurons, contribution.size(0)));
   std::vector<SpikeNeuron> responsible;
   for (int64_t i = 0; i < share.size(0) && share[i].item<double>() >= options_.neuron_share; ++i) {
@@ -87,7 +96,9 @@ std::vector<SpikeNeuron> SpikeMeter::Responsible(const Tensor& hidden, const Wri
   return responsible;
 }
 
-double SpikeMeter::median() const { return batches_ == 0 ? 0 : median_sum_ / static_cast<double>(batches_); }
+double SpikeMeter::median() const {
+  return batches_ == 0 ? 0 : median_sum_ / static_cast<double>(batches_);
+}
 
 void SpikeMeter::Finish(BlockPhenomena& block) const {
   block.top = peaks_;

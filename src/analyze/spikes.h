@@ -19,7 +19,8 @@ struct Write {
 
 class SpikeMeter {
  public:
-  SpikeMeter(const Model& model, int64_t block, const AnalyzeOptions& options) : model_(model), block_(block), options_(options) {}
+  SpikeMeter(const Model& model, int64_t block, const AnalyzeOptions& options)
+      : model_(model), block_(block), options_(options) {}
   // Taps: attn_residual, ffn_hidden, ffn_out, attn_out, block_output.
   void Add(const BlockTaps& taps, int64_t first_window);
   void Finish(BlockPhenomena& block) const;

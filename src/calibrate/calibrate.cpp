@@ -14,7 +14,8 @@ using at::Tensor;
 
 void CheckFinite(const Tensor& values, int64_t block, Site site) {
   if (std::isfinite(values.sum(at::kDouble).item<double>())) return;
-  throw NumericError(fmt::format("block {}: {}: a value is not finite; check the checkpoint, or use dtype float32", block, SiteName(site)));
+  throw NumericError(fmt::format("block {}: {}: a value is not finite; check the checkpoint, or use dtype float32",
+                                 block, SiteName(site)));
 }
 
 // (sequence, position) of every row of a batch [B, T] flattened: [B*T, 2] int64.
@@ -27,7 +28,7 @@ Tensor RowPlaces(int64_t first_window, int64_t B, int64_t T) {
 void AddSite(SiteStatistics& site, const Tensor& value, const Tensor& outlier, int64_t first_window) {
   const int64_t B = value.size(0), T = value.size(1);
   const Tensor rows = value.reshape({B * T, value.size(2)});
-  const Tensor mask = outlier.flatten();                                        // [B*T], CPU
+  const Tensor mask = outlier.flatten();  // [B*T], CPU
   const Tensor ordinary = mask.logical_not().nonzero().squeeze(1), apart = mask.nonzero().squeeze(1);
   const Tensor places = RowPlaces(first_window, B, T);
   site.ordinary.Add(rows.index_select(0, ordinary.to(rows.device())), places.index_select(0, ordinary));
@@ -41,9 +42,13 @@ void Narrow(SiteStatistics& site) {
 
 }  // namespace
 
-bool BlockTaps::Wants(int64_t, Site site) const { return std::find(sites_.begin(), sites_.end(), site) != sites_.end(); }
+bool BlockTaps::Wants(int64_t, Site site) const {
+  return std::find(sites_.begin(), sites_.end(), site) != sites_.end();
+}
 
-void BlockTaps::Observe(int64_t, Site site, const Tensor& value) { values_[site] = value; }
+void BlockTaps::Observe(int64_t, Site site, const Tensor& value) {
+  values_[site] = value;
+}
 
 const Tensor& BlockTaps::At(Site site) const {
   static const Tensor undefined;
@@ -51,8 +56,8 @@ const Tensor& BlockTaps::At(Site site) const {
   return found == values_.end() ? undefined : found->second;
 }
 
-void StreamBlocks(const Model& model, const Tensor& windows, int64_t batch, const std::vector<Site>& sites, const std::string& title,
-                  const VisitBlock& visit) {
+void StreamBlocks(const Model& model, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
+                  const std::string& title, const VisitBlock& visit) {
   const at::NoGradGuard no_grad;
   const int64_t S = windows.size(0), T = windows.size(1);
   const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
@@ -99,8 +104,10 @@ Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateO
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
     BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
-    const Tensor outlier = OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);
-    for (const auto& [site, into] : {std::pair{Site::kHeadOut, &block.head_out}, {Site::kFfnHidden, &block.ffn_hidden}}) {
+    const Tensor outlier =
+        OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);
+    for (const auto& [site, into] :
+         {std::pair{Site::kHeadOut, &block.head_out}, {Site::kFfnHidden, &block.ffn_hidden}}) {
       if (!taps.At(site).defined()) continue;
       if (options.products && first == 0) start_products(*into);
       CheckFinite(taps.At(site), l, site);
@@ -109,7 +116,8 @@ Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateO
     }
     CheckFinite(taps.At(Site::kBlockOutput), l, Site::kBlockOutput);
   };
-  StreamBlocks(model, windows, options.batch, {Site::kBlockInput, Site::kHeadOut, Site::kFfnHidden, Site::kBlockOutput}, "calibrate", visit);
+  StreamBlocks(model, windows, options.batch, {Site::kBlockInput, Site::kHeadOut, Site::kFfnHidden, Site::kBlockOutput},
+               "calibrate", visit);
   return statistics;
 }
 

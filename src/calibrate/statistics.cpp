@@ -32,7 +32,8 @@ void SaveMoments(NamedTensors& tensors, const std::string& name, const Moments& 
 
 const Tensor& Get(const NamedTensors& tensors, const std::string& name, const std::string& file) {
   const auto found = tensors.find(name);
-  if (found == tensors.end()) throw IoError(fmt::format("{}: no tensor '{}'; expected the statistics of a calibration", file, name));
+  if (found == tensors.end())
+    throw IoError(fmt::format("{}: no tensor '{}'; expected the statistics of a calibration", file, name));
   return found->second;
 }
 
@@ -116,9 +117,13 @@ void Moments::Merge(const Moments& other) {
   TakeMax(*this, other.max, other.max_at);
 }
 
-Tensor Moments::Variance() const { return squares / static_cast<double>(std::max<int64_t>(count, 1)); }
+Tensor Moments::Variance() const {
+  return squares / static_cast<double>(std::max<int64_t>(count, 1));
+}
 
-Tensor Moments::SumOfSquares() const { return squares + mean.square() * static_cast<double>(count); }
+Tensor Moments::SumOfSquares() const {
+  return squares + mean.square() * static_cast<double>(count);
+}
 
 Moments SiteStatistics::All() const {
   Moments all = ordinary;
@@ -149,8 +154,10 @@ void SaveStatistics(const Statistics& statistics, const std::filesystem::path& p
     SaveMoments(tensors, fmt::format("block{}.ffn_hidden.outlier", l), block.ffn_hidden.outlier);
   }
   SaveTensors(path, tensors,
-              {{"format", "espalier.statistics/1"}, {"blocks", std::to_string(statistics.blocks.size())},
-               {"sequences", std::to_string(statistics.sequences)}, {"length", std::to_string(statistics.length)},
+              {{"format", "espalier.statistics/1"},
+               {"blocks", std::to_string(statistics.blocks.size())},
+               {"sequences", std::to_string(statistics.sequences)},
+               {"length", std::to_string(statistics.length)},
                {"outlier_ratio", fmt::format("{}", statistics.outlier_ratio)}});
 }
 
@@ -158,7 +165,9 @@ Statistics LoadStatistics(const std::filesystem::path& path) {
   const SafetensorsFile file(path);
   const auto number = [&](const char* key) {
     const auto found = file.metadata().find(key);
-    if (found == file.metadata().end()) throw IoError(fmt::format("{}: no '{}' in the metadata; expected the statistics of a calibration", path.string(), key));
+    if (found == file.metadata().end())
+      throw IoError(
+          fmt::format("{}: no '{}' in the metadata; expected the statistics of a calibration", path.string(), key));
     char* end = nullptr;
     const double value = std::strtod(found->second.c_str(), &end);
     if (found->second.empty() || *end != '\0')

@@ -11,9 +11,12 @@
 namespace espalier {
 
 std::vector<OptionSpec> TextSourceOptions() {
-  return {TextOption("path", std::nullopt, "Text file: .jsonl (one document a line, field \"text\"), .txt or .raw (one document)"),
+  return {TextOption("path", std::nullopt,
+                     "Text file: .jsonl (one document a line, field \"text\"), .txt or .raw (one document)"),
           IntOption("first_document", 0, "First document used, counted from 0").AtLeast(0),
-          IntOption("last_document", std::nullopt, "Document after the last one used; default: to the end").AtLeast(1).Optional()};
+          IntOption("last_document", std::nullopt, "Document after the last one used; default: to the end")
+              .AtLeast(1)
+              .Optional()};
 }
 
 TextSource TextSourceFrom(const Options& options) {
@@ -22,7 +25,8 @@ TextSource TextSourceFrom(const Options& options) {
   return source;
 }
 
-at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length, uint64_t seed) {
+at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
+                       uint64_t seed) {
   const std::vector<int64_t> order = RandomOrder(static_cast<int64_t>(corpus.documents.size()), seed, /*stream=*/0);
   std::vector<std::string> shuffled;
   for (const int64_t document : order) shuffled.push_back(corpus.documents[static_cast<size_t>(document)]);
@@ -35,9 +39,10 @@ at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t
   }
   const int64_t windows = sequences > 0 ? sequences : static_cast<int64_t>(tokens.size()) / length;
   if (windows == 0 || static_cast<int64_t>(tokens.size()) < windows * length)
-    throw RecipeError(fmt::format("{}: {} tokens in {} documents, expected at least {} ({} sequences of {}); use more documents or ask for fewer",
-                                  corpus.source.path.string(), FormatCount(static_cast<int64_t>(tokens.size())), corpus.documents.size(),
-                                  FormatCount(std::max<int64_t>(windows, 1) * length), std::max<int64_t>(windows, 1), length));
+    throw RecipeError(fmt::format(
+        "{}: {} tokens in {} documents, expected at least {} ({} sequences of {}); use more documents or ask for fewer",
+        corpus.source.path.string(), FormatCount(static_cast<int64_t>(tokens.size())), corpus.documents.size(),
+        FormatCount(std::max<int64_t>(windows, 1) * length), std::max<int64_t>(windows, 1), length));
   tokens.resize(static_cast<size_t>(windows * length));
   return at::tensor(at::ArrayRef<int32_t>(tokens), at::kInt).to(at::kLong).view({windows, length});
 }

@@ -28,7 +28,8 @@ std::vector<std::string> SplitCommas(const std::string& text) {
   return parts;
 }
 
-// The value in the type that the option wants; as text when it does not parse, so that the check names what was expected.
+// The value in the type that the option wants; as text when it does not parse, so that the check names what was
+// expected.
 OptionValue TypedValue(const OptionSpec& spec, const std::string& text) {
   int64_t whole = 0;
   double real = 0;
@@ -49,7 +50,8 @@ OptionValue TypedValue(const OptionSpec& spec, const std::string& text) {
 
 }  // namespace
 
-po::variables_map ParseArguments(const std::string& command, const po::options_description& flags, const std::vector<std::string>& arguments) {
+po::variables_map ParseArguments(const std::string& command, const po::options_description& flags,
+                                 const std::vector<std::string>& arguments) {
   po::options_description all;
   all.add(flags).add_options()("arguments", po::value<std::vector<std::string>>());
   po::positional_options_description positional;
@@ -70,10 +72,12 @@ po::variables_map ParseArguments(const std::string& command, const po::options_d
 }
 
 std::vector<std::string> Positional(const po::variables_map& parsed) {
-  return parsed.count("arguments") > 0 ? parsed["arguments"].as<std::vector<std::string>>() : std::vector<std::string>();
+  return parsed.count("arguments") > 0 ? parsed["arguments"].as<std::vector<std::string>>()
+                                       : std::vector<std::string>();
 }
 
-Options OptionsFromArguments(const std::vector<OptionSpec>& specs, const std::vector<std::string>& arguments, const std::string& where) {
+Options OptionsFromArguments(const std::vector<OptionSpec>& specs, const std::vector<std::string>& arguments,
+                             const std::string& where) {
   std::map<std::string, OptionValue> values;
   for (const std::string& argument : arguments) {
     const size_t equals = argument.find('=');

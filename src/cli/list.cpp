@@ -22,8 +22,11 @@ std::vector<RegistryView> SortedRegistries() {
 std::string OptionLine(const OptionSpec& spec) {
   const bool has_default = !std::holds_alternative<std::monostate>(spec.default_value);
   const std::string range = spec.Range();
-  return fmt::format("    {:<22} {}{}. {}{}\n", spec.name, OptionTypeName(spec.type), range.empty() ? "" : ", " + range, spec.doc,
-                     has_default ? fmt::format(" Default: {}.", FormatOptionValue(spec.default_value)) : spec.optional ? "" : " Required.");
+  return fmt::format("    {:<22} {}{}. {}{}\n", spec.name, OptionTypeName(spec.type), range.empty() ? "" : ", " + range,
+                     spec.doc,
+                     has_default     ? fmt::format(" Default: {}.", FormatOptionValue(spec.default_value))
+                     : spec.optional ? ""
+                                     : " Required.");
 }
 
 std::string Describe(const std::string& kind, const ComponentInfo& info) {
@@ -36,8 +39,10 @@ std::string Describe(const std::string& kind, const ComponentInfo& info) {
 }
 
 std::string DescribeSection(const SectionSpec& section) {
-  std::string text = fmt::format("section {}\n  {}\n", section.path.empty() ? "(top level)" : section.path, section.doc);
-  if (!section.registry.empty()) text += fmt::format("  Takes a {}, named by `{}`.\n", section.registry, section.selector);
+  std::string text =
+      fmt::format("section {}\n  {}\n", section.path.empty() ? "(top level)" : section.path, section.doc);
+  if (!section.registry.empty())
+    text += fmt::format("  Takes a {}, named by `{}`.\n", section.registry, section.selector);
   for (const OptionSpec& spec : section.options) text += OptionLine(spec);
   return text;
 }
@@ -50,7 +55,8 @@ int ListCommand(const std::vector<std::string>& arguments) {
     if (!arguments.empty() && arguments.front() != view.kind && arguments.front() != view.kind + "s") continue;
     found = true;
     std::fputs(fmt::format("{}s\n", view.kind).c_str(), stdout);
-    for (const ComponentInfo* info : view.components()) std::fputs(fmt::format("  {:<18} {}\n", info->name, info->doc).c_str(), stdout);
+    for (const ComponentInfo* info : view.components())
+      std::fputs(fmt::format("  {:<18} {}\n", info->name, info->doc).c_str(), stdout);
   }
   if (!found) throw RecipeError(UnknownName("kind of component", arguments.front(), kinds));
   return kExitPass;
@@ -76,11 +82,19 @@ int DescribeCommand(const std::vector<std::string>& arguments) {
   return kExitPass;
 }
 
-const bool kList = RegisterCommand({"list", "List the registered components", "[KIND]",
-                                    "examples:\n  espalier list\n  espalier list scorers", {}, ListCommand});
-const bool kDescribe = RegisterCommand({"describe", "Options of a component or a recipe section", "[NAME]",
+const bool kList = RegisterCommand({"list",
+                                    "List the registered components",
+                                    "[KIND]",
+                                    "examples:\n  espalier list\n  espalier list scorers",
+                                    {},
+                                    ListCommand});
+const bool kDescribe = RegisterCommand({"describe",
+                                        "Options of a component or a recipe section",
+                                        "[NAME]",
                                         "Without a name, everything: the manual of recipes.\n\n"
-                                        "examples:\n  espalier describe wifv\n  espalier describe prune.allocate", {}, DescribeCommand});
+                                        "examples:\n  espalier describe wifv\n  espalier describe prune.allocate",
+                                        {},
+                                        DescribeCommand});
 
 }  // namespace
 }  // namespace espalier

@@ -30,12 +30,16 @@ void PrintHelp() {
       "  -q, --quiet    no progress, no log lines\n"
       "  -v, --verbose  more log lines\n"
       "\nexample:\n  espalier run recipes/smollm2-135m/starter.yaml\n"
-      "\nexit codes: 0 pass, 1 a gate failed, 2 your mistake (one line says which), 3 not enough evidence, 4 our mistake\n";
+      "\nexit codes: 0 pass, 1 a gate failed, 2 your mistake (one line says which), 3 not enough evidence, 4 our "
+      "mistake\n";
   std::fputs(text.c_str(), stdout);
 }
 
 void PrintCommandHelp(const Command& command) {
-  std::fputs(fmt::format("usage: espalier {} {}\n\n{}\n\n{}\n", command.name, command.usage, command.summary, command.help).c_str(), stdout);
+  std::fputs(
+      fmt::format("usage: espalier {} {}\n\n{}\n\n{}\n", command.name, command.usage, command.summary, command.help)
+          .c_str(),
+      stdout);
 }
 
 // Takes the global flags out of the arguments.
@@ -46,10 +50,14 @@ struct Globals {
 Globals TakeGlobals(std::vector<std::string>& arguments) {
   Globals globals;
   std::erase_if(arguments, [&](const std::string& argument) {
-    if (argument == "-h" || argument == "--help") globals.help = true;
-    else if (argument == "-q" || argument == "--quiet") globals.verbosity = Verbosity::kQuiet;
-    else if (argument == "-v" || argument == "--verbose") globals.verbosity = Verbosity::kVerbose;
-    else return false;
+    if (argument == "-h" || argument == "--help")
+      globals.help = true;
+    else if (argument == "-q" || argument == "--quiet")
+      globals.verbosity = Verbosity::kQuiet;
+    else if (argument == "-v" || argument == "--verbose")
+      globals.verbosity = Verbosity::kVerbose;
+    else
+      return false;
     return true;
   });
   return globals;
@@ -89,7 +97,9 @@ bool RegisterCommand(Command command) {
   return true;
 }
 
-const std::vector<Command>& Commands() { return Table(); }
+const std::vector<Command>& Commands() {
+  return Table();
+}
 
 int Main(int argc, char** argv) {
   try {

@@ -1,4 +1,6 @@
 // espalier run: the pipeline.
+#include "espalier/recipe/run.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -7,7 +9,6 @@
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
-#include "espalier/recipe/run.h"
 #include "espalier/recipe/schema.h"
 
 namespace espalier {
@@ -17,14 +18,16 @@ namespace po = boost::program_options;
 
 int RunCommand(const std::vector<std::string>& arguments) {
   po::options_description flags;
-  flags.add_options()("from", po::value<std::string>()->default_value(""))("until", po::value<std::string>()->default_value(""))("dry-run", po::bool_switch());
+  flags.add_options()("from", po::value<std::string>()->default_value(""))(
+      "until", po::value<std::string>()->default_value(""))("dry-run", po::bool_switch());
   const po::variables_map parsed = ParseArguments("run", flags, arguments);
   std::vector<std::string> positional = Positional(parsed);
   if (positional.empty()) throw RecipeError("run: no recipe given; try espalier run recipes/smollm2-135m/starter.yaml");
   const std::string path = positional.front();
   positional.erase(positional.begin());
   const Recipe recipe = Recipe::Read(path, positional, RunSchema());
-  const RunOutcome outcome = RunRecipe(recipe, {parsed["from"].as<std::string>(), parsed["until"].as<std::string>(), parsed["dry-run"].as<bool>()});
+  const RunOutcome outcome = RunRecipe(
+      recipe, {parsed["from"].as<std::string>(), parsed["until"].as<std::string>(), parsed["dry-run"].as<bool>()});
   if (!outcome.report) return kExitPass;
   std::fputs(fmt::format("\n{}\nreport: {}\n", outcome.table, outcome.report->string()).c_str(), stdout);
   if (outcome.gates_failed > 0) return kExitRegression;
@@ -32,9 +35,11 @@ int RunCommand(const std::vector<std::string>& arguments) {
 }
 
 const bool kRegistered = RegisterCommand(
-    {"run", "Run a recipe: analyze, calibrate, plan, prune, heal, evaluate, report",
+    {"run",
+     "Run a recipe: analyze, calibrate, plan, prune, heal, evaluate, report",
      "RECIPE [key.path=value ...] [--from STAGE] [--until STAGE] [--dry-run]",
-     "Stages that are finished under the same inputs are reused, so a second call takes seconds, a changed budget does not\n"
+     "Stages that are finished under the same inputs are reused, so a second call takes seconds, a changed budget does "
+     "not\n"
      "calibrate again, and a killed run goes on where it stopped. Everything goes to runs/<name>/.\n\n"
      "  --from STAGE   run this stage and those after it again although nothing changed\n"
      "  --until STAGE  stop after this stage (analyze, calibrate, plan, prune, heal, evaluate, report)\n"
@@ -43,7 +48,8 @@ const bool kRegistered = RegisterCommand(
      "  espalier run recipes/smollm2-135m/starter.yaml\n"
      "  espalier run recipes/smollm2-135m/starter.yaml name=half prune.budget.remove=0.5\n"
      "  espalier run runs/smollm2-135m-starter/recipe.yaml --until plan",
-     {"--from", "--until", "--dry-run"}, RunCommand});
+     {"--from", "--until", "--dry-run"},
+     RunCommand});
 
 }  // namespace
 }  // namespace espalier

@@ -15,9 +15,10 @@ namespace espalier {
 namespace {
 
 int VersionCommand(const std::vector<std::string>&) {
-  std::fputs(fmt::format("espalier {} ({})\nsources   {}\nLibTorch  {} (2.11 to 2.15 are supported)\nCPU       {}, {} threads\nCUDA      {}\n", Version(),
-                         Revision(), SourceHash(), TORCH_VERSION, at::get_cpu_capability(), at::get_num_threads(),
-                         at::globalContext().hasCUDA() ? "available" : "not available")
+  std::fputs(fmt::format("espalier {} ({})\nsources   {}\nLibTorch  {} (2.11 to 2.15 are supported)\nCPU       {}, {} "
+                         "threads\nCUDA      {}\n",
+                         Version(), Revision(), SourceHash(), TORCH_VERSION, at::get_cpu_capability(),
+                         at::get_num_threads(), at::globalContext().hasCUDA() ? "available" : "not available")
                  .c_str(),
              stdout);
   return kExitPass;

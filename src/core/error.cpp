@@ -31,7 +31,8 @@ std::vector<std::string> NearestNames(std::string_view name, const std::vector<s
   for (const std::string& known : names) {
     const size_t distance = EditDistance(name, known);
     const bool prefix = !name.empty() && (known.starts_with(name) || name.starts_with(known));
-    if (prefix || distance * 2 <= std::max(name.size(), known.size())) ranked.emplace_back(prefix ? 0 : distance, known);
+    if (prefix || distance * 2 <= std::max(name.size(), known.size()))
+      ranked.emplace_back(prefix ? 0 : distance, known);
   }
   std::sort(ranked.begin(), ranked.end());
   if (ranked.size() > 3) ranked.resize(3);

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 [[noreturn]] void Fail(const fs::path& path, std::string_view doing) {
   const int code = errno;
   std::string hint;
-  if (code == ENOSPC || code == EDQUOT) hint = "; free some space and run the same command again, it goes on where it stopped";
+  if (code == ENOSPC || code == EDQUOT)
+    hint = "; free some space and run the same command again, it goes on where it stopped";
   if (code == EACCES || code == EROFS) hint = "; check the permissions of the folder";
   throw IoError(fmt::format("{}: cannot {}: {}{}", path.string(), doing, std::strerror(code), hint));
 }
@@ -76,8 +77,8 @@ void RandomAccessFile::Read(uint64_t offset, std::span<std::byte> out) const {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) Fail(path_, "read");
     if (count == 0)
-      throw IoError(fmt::format("{}: ends at byte {}, expected {} bytes from offset {}; the file is truncated", path_.string(),
-                                offset + done, out.size(), offset));
+      throw IoError(fmt::format("{}: ends at byte {}, expected {} bytes from offset {}; the file is truncated",
+                                path_.string(), offset + done, out.size(), offset));
     done += static_cast<size_t>(count);
   }
 }
@@ -119,7 +120,9 @@ void AtomicFile::Write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::Write(std::string_view text) { Write(std::as_bytes(std::span(text))); }
+void AtomicFile::Write(std::string_view text) {
+  Write(std::as_bytes(std::span(text)));
+}
 
 void AtomicFile::Commit() {
   if (::fsync(descriptor_) != 0) Fail(path_, "flush");
@@ -167,13 +170,17 @@ FileLock::FileLock(const fs::path& path) {
     char holder[32] = {};
     const ssize_t count = ::pread(descriptor_, holder, sizeof(holder) - 1, 0);
     ::close(descriptor_);
-    throw IoError(fmt::format("{}: another run (process {}) is using this folder; wait for it or choose another with name=",
-                              path.parent_path().string(), count > 0 ? holder : "unknown"));
+    throw IoError(
+        fmt::format("{}: another run (process {}) is using this folder; wait for it or choose another with name=",
+                    path.parent_path().string(), count > 0 ? holder : "unknown"));
   }
   const std::string mine = std::to_string(::getpid());
-  if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, mine.data(), mine.size(), 0) < 0) Fail(path, "write the lock");
+  if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, mine.data(), mine.size(), 0) < 0)
+    Fail(path, "write the lock");
 }
 
-FileLock::~FileLock() { ::close(descriptor_); }
+FileLock::~FileLock() {
+  ::close(descriptor_);
+}
 
 }  // namespace espalier

@@ -26,7 +26,9 @@ Sha256& Sha256::Add(std::span<const std::byte> bytes) {
   return *this;
 }
 
-Sha256& Sha256::Add(std::string_view text) { return Add(std::as_bytes(std::span(text))); }
+Sha256& Sha256::Add(std::string_view text) {
+  return Add(std::as_bytes(std::span(text)));
+}
 
 std::string Sha256::Finish() {
   unsigned char digest[32];
@@ -39,7 +41,9 @@ std::string Sha256::Finish() {
   return text;
 }
 
-std::string HashText(std::string_view text) { return Sha256().Add(text).Finish(); }
+std::string HashText(std::string_view text) {
+  return Sha256().Add(text).Finish();
+}
 
 std::string HashFile(const std::filesystem::path& path) {
   const RandomAccessFile file(path);

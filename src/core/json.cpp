@@ -41,13 +41,16 @@ AnyJson ParseWatched(std::string_view text, const std::string& where) {
       return watch(depth, event, parsed);
     });
   } catch (const typename AnyJson::parse_error& error) {
-    throw IoError(fmt::format("{}: not valid JSON at byte {}; expected a complete UTF-8 JSON document", where, error.byte));
+    throw IoError(
+        fmt::format("{}: not valid JSON at byte {}; expected a complete UTF-8 JSON document", where, error.byte));
   }
 }
 
 }  // namespace
 
-Json ParseJson(std::string_view text, const std::string& where) { return ParseWatched<Json>(text, where); }
+Json ParseJson(std::string_view text, const std::string& where) {
+  return ParseWatched<Json>(text, where);
+}
 
 nlohmann::json ParseSortedJson(std::string_view text, const std::string& where) {
   return ParseWatched<nlohmann::json>(text, where);
@@ -57,8 +60,12 @@ Json ReadJson(const std::filesystem::path& path, size_t max_bytes) {
   return ParseJson(ReadFile(path, max_bytes), path.string());
 }
 
-std::string DumpJson(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string DumpJson(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
 
-void WriteJson(const std::filesystem::path& path, const Json& json) { WriteFile(path, DumpJson(json)); }
+void WriteJson(const std::filesystem::path& path, const Json& json) {
+  WriteFile(path, DumpJson(json));
+}
 
 }  // namespace espalier

@@ -25,7 +25,9 @@ bool bars = false;
 bool bar_on_screen = false;
 std::shared_ptr<spdlog::logger> file_logger;
 
-bool IsPlain() { return std::getenv("NO_COLOR") != nullptr || std::getenv("CI") != nullptr || ::isatty(STDERR_FILENO) == 0; }
+bool IsPlain() {
+  return std::getenv("NO_COLOR") != nullptr || std::getenv("CI") != nullptr || ::isatty(STDERR_FILENO) == 0;
+}
 
 void ClearBar() {
   if (bar_on_screen) std::fputs("\r\x1b[2K", stderr);
@@ -47,8 +49,11 @@ spdlog::logger& Stderr() {
 void StartLogging(Verbosity verbosity) {
   current_verbosity = verbosity;
   bars = verbosity != Verbosity::kQuiet && !IsPlain();
-  const auto level = verbosity == Verbosity::kQuiet ? spdlog::level::err : verbosity == Verbosity::kVerbose ? spdlog::level::debug : spdlog::level::info;
-  auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_st>(IsPlain() ? spdlog::color_mode::never : spdlog::color_mode::always);
+  const auto level = verbosity == Verbosity::kQuiet     ? spdlog::level::err
+                     : verbosity == Verbosity::kVerbose ? spdlog::level::debug
+                                                        : spdlog::level::info;
+  auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_st>(IsPlain() ? spdlog::color_mode::never
+                                                                              : spdlog::color_mode::always);
   Stderr().sinks() = {sink};
   Stderr().set_pattern("%^%v%$");
   Stderr().set_level(level);
@@ -58,7 +63,8 @@ void LogToFile(const std::filesystem::path& path) {
   file_logger.reset();
   if (path.empty()) return;
   try {
-    file_logger = std::make_shared<spdlog::logger>("file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string()));
+    file_logger =
+        std::make_shared<spdlog::logger>("file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string()));
     file_logger->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S%z",%v})");
     file_logger->set_level(spdlog::level::debug);
     file_logger->flush_on(spdlog::level::info);
@@ -79,7 +85,10 @@ void LogText(int level, std::string_view text) {
 }
 
 Progress::Progress(std::string title, int64_t total)
-    : title_(std::move(title)), total_(std::max<int64_t>(total, 1)), start_(std::chrono::steady_clock::now()), drawn_(start_) {
+    : title_(std::move(title)),
+      total_(std::max<int64_t>(total, 1)),
+      start_(std::chrono::steady_clock::now()),
+      drawn_(start_) {
   Draw(false);
 }
 
@@ -110,7 +119,10 @@ void Progress::Draw(bool last) {
     const int filled = static_cast<int>(share * 24);
     std::string bar;
     for (int i = 0; i < 24; ++i) bar += i < filled ? "█" : "░";
-    std::fputs(fmt::format("\r\x1b[2K{:<22} {} {:3.0f} %  {}  {}{}", title_, bar, 100 * share, time, note_, last ? "\n" : "").c_str(), stderr);
+    std::fputs(
+        fmt::format("\r\x1b[2K{:<22} {} {:3.0f} %  {}  {}{}", title_, bar, 100 * share, time, note_, last ? "\n" : "")
+            .c_str(),
+        stderr);
     std::fflush(stderr);
     bar_on_screen = !last;
     return;
@@ -152,7 +164,8 @@ std::string FormatBytes(double bytes) {
 
 std::string FormatCount(int64_t count) {
   std::string digits = std::to_string(count < 0 ? -count : count);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
   return count < 0 ? "-" + digits : digits;
 }
 

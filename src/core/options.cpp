@@ -23,34 +23,49 @@ OptionSpec MakeSpec(OptionType type, std::string name, std::optional<T> value, s
 
 bool HoldsType(const OptionValue& value, OptionType type) {
   switch (type) {
-    case OptionType::kBool: return std::holds_alternative<bool>(value);
-    case OptionType::kInt: return std::holds_alternative<int64_t>(value);
-    case OptionType::kReal: return std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value);
-    case OptionType::kText: return std::holds_alternative<std::string>(value);
-    case OptionType::kTextList: return std::holds_alternative<std::vector<std::string>>(value);
-    case OptionType::kIntList: return std::holds_alternative<std::vector<int64_t>>(value);
+    case OptionType::kBool:
+      return std::holds_alternative<bool>(value);
+    case OptionType::kInt:
+      return std::holds_alternative<int64_t>(value);
+    case OptionType::kReal:
+      return std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value);
+    case OptionType::kText:
+      return std::holds_alternative<std::string>(value);
+    case OptionType::kTextList:
+      return std::holds_alternative<std::vector<std::string>>(value);
+    case OptionType::kIntList:
+      return std::holds_alternative<std::vector<int64_t>>(value);
   }
   return false;
 }
 
 // An integer given where a real number is wanted is one.
 OptionValue Widened(OptionValue value, OptionType type) {
-  if (type == OptionType::kReal && std::holds_alternative<int64_t>(value)) return static_cast<double>(std::get<int64_t>(value));
+  if (type == OptionType::kReal && std::holds_alternative<int64_t>(value))
+    return static_cast<double>(std::get<int64_t>(value));
   return value;
 }
 
-std::string Number(double value) { return fmt::format("{}", value); }
+std::string Number(double value) {
+  return fmt::format("{}", value);
+}
 
 }  // namespace
 
 std::string_view OptionTypeName(OptionType type) {
   switch (type) {
-    case OptionType::kBool: return "true or false";
-    case OptionType::kInt: return "whole number";
-    case OptionType::kReal: return "number";
-    case OptionType::kText: return "text";
-    case OptionType::kTextList: return "list of texts";
-    case OptionType::kIntList: return "list of whole numbers";
+    case OptionType::kBool:
+      return "true or false";
+    case OptionType::kInt:
+      return "whole number";
+    case OptionType::kReal:
+      return "number";
+    case OptionType::kText:
+      return "text";
+    case OptionType::kTextList:
+      return "list of texts";
+    case OptionType::kIntList:
+      return "list of whole numbers";
   }
   return "";
 }
@@ -84,9 +99,11 @@ std::string OptionSpec::Range() const {
 
 std::string OptionSpec::Problem(const OptionValue& value) const {
   if (std::holds_alternative<std::monostate>(value)) return optional ? "" : "a value is required";
-  if (!HoldsType(value, type)) return fmt::format("expected a {}, found {}", OptionTypeName(type), FormatOptionValue(value));
+  if (!HoldsType(value, type))
+    return fmt::format("expected a {}, found {}", OptionTypeName(type), FormatOptionValue(value));
   const auto outside = [this](double number) {
-    return !std::isfinite(number) || (min && number < *min) || (max && (max_exclusive ? number >= *max : number > *max));
+    return !std::isfinite(number) || (min && number < *min) ||
+           (max && (max_exclusive ? number >= *max : number > *max));
   };
   const auto unlisted = [this](const std::string& text) {
     return !choices.empty() && std::find(choices.begin(), choices.end(), text) == choices.end();
@@ -99,7 +116,8 @@ std::string OptionSpec::Problem(const OptionValue& value) const {
   if (const auto* text = std::get_if<std::string>(&value)) bad = unlisted(*text);
   if (const auto* list = std::get_if<std::vector<std::string>>(&value))
     for (const std::string& text : *list) bad = bad || unlisted(text);
-  return bad ? fmt::format("{} is not {}{}", FormatOptionValue(value), choices.empty() ? "in the range " : "", Range()) : "";
+  return bad ? fmt::format("{} is not {}{}", FormatOptionValue(value), choices.empty() ? "in the range " : "", Range())
+             : "";
 }
 
 Options::Options(std::vector<OptionSpec> specs) : Options(std::move(specs), {}, "options") {}
@@ -131,12 +149,24 @@ bool Options::Has(std::string_view name) const {
   return found != values_.end() && !std::holds_alternative<std::monostate>(found->second);
 }
 
-bool Options::Bool(std::string_view name) const { return std::get<bool>(Value(name)); }
-int64_t Options::Int(std::string_view name) const { return std::get<int64_t>(Value(name)); }
-double Options::Real(std::string_view name) const { return std::get<double>(Value(name)); }
-const std::string& Options::Text(std::string_view name) const { return std::get<std::string>(Value(name)); }
-const std::vector<std::string>& Options::TextList(std::string_view name) const { return std::get<std::vector<std::string>>(Value(name)); }
-const std::vector<int64_t>& Options::IntList(std::string_view name) const { return std::get<std::vector<int64_t>>(Value(name)); }
+bool Options::Bool(std::string_view name) const {
+  return std::get<bool>(Value(name));
+}
+int64_t Options::Int(std::string_view name) const {
+  return std::get<int64_t>(Value(name));
+}
+double Options::Real(std::string_view name) const {
+  return std::get<double>(Value(name));
+}
+const std::string& Options::Text(std::string_view name) const {
+  return std::get<std::string>(Value(name));
+}
+const std::vector<std::string>& Options::TextList(std::string_view name) const {
+  return std::get<std::vector<std::string>>(Value(name));
+}
+const std::vector<int64_t>& Options::IntList(std::string_view name) const {
+  return std::get<std::vector<int64_t>>(Value(name));
+}
 
 void Options::Set(std::string_view name, OptionValue value) {
   for (const OptionSpec& spec : specs_) {
@@ -166,11 +196,16 @@ std::string FormatOptionValue(const OptionValue& value) {
   return std::visit(
       [](const auto& held) -> std::string {
         using T = std::decay_t<decltype(held)>;
-        if constexpr (std::is_same_v<T, std::monostate>) return "nothing";
-        else if constexpr (std::is_same_v<T, bool>) return held ? "true" : "false";
-        else if constexpr (std::is_same_v<T, std::string>) return fmt::format("'{}'", held);
-        else if constexpr (std::is_arithmetic_v<T>) return fmt::format("{}", held);
-        else return fmt::format("[{}]", fmt::join(held, ", "));
+        if constexpr (std::is_same_v<T, std::monostate>)
+          return "nothing";
+        else if constexpr (std::is_same_v<T, bool>)
+          return held ? "true" : "false";
+        else if constexpr (std::is_same_v<T, std::string>)
+          return fmt::format("'{}'", held);
+        else if constexpr (std::is_arithmetic_v<T>)
+          return fmt::format("{}", held);
+        else
+          return fmt::format("[{}]", fmt::join(held, ", "));
       },
       value);
 }

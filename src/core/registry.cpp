@@ -10,7 +10,9 @@ std::vector<RegistryView>& Views() {
 
 }  // namespace
 
-const std::vector<RegistryView>& AllRegistries() { return Views(); }
+const std::vector<RegistryView>& AllRegistries() {
+  return Views();
+}
 
 bool AddRegistryView(RegistryView view) {
   Views().push_back(std::move(view));

@@ -4,8 +4,14 @@
 
 namespace espalier {
 
-std::string Version() { return ESPALIER_VERSION; }
-std::string Revision() { return ESPALIER_REVISION; }
-std::string SourceHash() { return ESPALIER_SOURCE_HASH; }
+std::string Version() {
+  return ESPALIER_VERSION;
+}
+std::string Revision() {
+  return ESPALIER_REVISION;
+}
+std::string SourceHash() {
+  return ESPALIER_SOURCE_HASH;
+}
 
 }  // namespace espalier

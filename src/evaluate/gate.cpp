@@ -5,11 +5,15 @@
 namespace espalier {
 namespace {
 
-// Passes when the whole interval lies at or below the limit, fails when it lies above, else there is too little evidence.
+// Passes when the whole interval lies at or below the limit, fails when it lies above, else there is too little
+// evidence.
 class UpperLimit final : public Gate {
  public:
   UpperLimit(std::string metric, const Options& options)
-      : metric_(std::move(metric)), model_(options.Text("of")), on_(options.Has("on") ? options.Text("on") : ""), max_(options.Real("max")) {}
+      : metric_(std::move(metric)),
+        model_(options.Text("of")),
+        on_(options.Has("on") ? options.Text("on") : ""),
+        max_(options.Real("max")) {}
 
   std::vector<GateResult> Judge(const std::vector<Results>& results) const override {
     std::vector<GateResult> outcomes;
@@ -22,7 +26,8 @@ class UpperLimit final : public Gate {
                           fmt::format("{:.4g} [{:.4g}, {:.4g}]", metric->value, low, high)});
     }
     if (outcomes.empty())
-      outcomes.push_back({fmt::format("{} of {} at most {}", metric_, model_, max_), Verdict::kFail, "no such figure was measured"});
+      outcomes.push_back(
+          {fmt::format("{} of {} at most {}", metric_, model_, max_), Verdict::kFail, "no such figure was measured"});
     return outcomes;
   }
 

@@ -35,21 +35,29 @@ class Speed final : public Evaluator {
       progress.Step();
     }
     std::sort(rates.begin(), rates.end());
-    const auto quantile = [&](double q) { return rates[static_cast<size_t>(q * static_cast<double>(rates.size() - 1) + 0.5)]; };
+    const auto quantile = [&](double q) {
+      return rates[static_cast<size_t>(q * static_cast<double>(rates.size() - 1) + 0.5)];
+    };
     Results results;
     results.id = Id();
     results.suite = "speed";
     results.model = input.model_name;
-    results.protocol = {{"batch", "1"}, {"length", std::to_string(length_)}, {"repeats", std::to_string(repeats_)}, {"warm_up", "1"},
-                        {"dtype", std::string(DtypeName(input.model.dtype()))}, {"interval", "first and third quartile of the repeats"}};
-    results.metrics.push_back({"prefill_tokens_per_second", quantile(0.5), "tokens/s", repeats_, quantile(0.25), quantile(0.75), ""});
+    results.protocol = {{"batch", "1"},
+                        {"length", std::to_string(length_)},
+                        {"repeats", std::to_string(repeats_)},
+                        {"warm_up", "1"},
+                        {"dtype", std::string(DtypeName(input.model.dtype()))},
+                        {"interval", "first and third quartile of the repeats"}};
+    results.metrics.push_back(
+        {"prefill_tokens_per_second", quantile(0.5), "tokens/s", repeats_, quantile(0.25), quantile(0.75), ""});
     return results;
   }
 
  private:
   at::Tensor RandomIds(int64_t V) const {
     std::vector<int64_t> ids;
-    for (int64_t t = 0; t < length_; ++t) ids.push_back(static_cast<int64_t>(RandomBelow(static_cast<uint64_t>(V), 0, 0, static_cast<uint64_t>(t))));
+    for (int64_t t = 0; t < length_; ++t)
+      ids.push_back(static_cast<int64_t>(RandomBelow(static_cast<uint64_t>(V), 0, 0, static_cast<uint64_t>(t))));
     return at::tensor(ids, at::kLong).unsqueeze(0);
   }
 

@@ -10,7 +10,8 @@ namespace espalier {
 
 using at::Tensor;
 
-AdamW::AdamW(std::vector<Trainable> trainables, const HealOptions& options) : trainables_(std::move(trainables)), options_(options) {
+AdamW::AdamW(std::vector<Trainable> trainables, const HealOptions& options)
+    : trainables_(std::move(trainables)), options_(options) {
   for (const Trainable& trainable : trainables_) {
     parameters_.push_back(trainable.parameter);
     mean_.push_back(at::zeros_like(trainable.parameter));
@@ -51,7 +52,8 @@ void AdamW::LoadFrom(const NamedTensors& tensors, const std::string& file) {
   const auto load = [&](const std::string& name, Tensor into) {
     const auto found = tensors.find(name);
     if (found == tensors.end() || found->second.sizes() != into.sizes())
-      throw IoError(fmt::format("{}: '{}' is missing or of another shape; delete this file to heal from the start", file, name));
+      throw IoError(
+          fmt::format("{}: '{}' is missing or of another shape; delete this file to heal from the start", file, name));
     into.copy_(found->second);
   };
   for (size_t i = 0; i < trainables_.size(); ++i) {

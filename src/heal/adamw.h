@@ -12,7 +12,8 @@ namespace espalier {
 class AdamW {
  public:
   AdamW(std::vector<Trainable> trainables, const HealOptions& options);
-  // One update from the gradients, which are then cleared. Returns the gradient norm before clipping, still on the device.
+  // One update from the gradients, which are then cleared. Returns the gradient norm before clipping, still on the
+  // device.
   at::Tensor Step(double learning_rate);
   void SaveTo(NamedTensors& tensors) const;
   // IoError when a tensor is missing or of another shape.

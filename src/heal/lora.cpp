@@ -18,7 +18,8 @@ std::vector<std::string> AllRoles() {
 
 class Lora final : public HealingMethod {
  public:
-  Lora(int64_t rank, double alpha, const std::vector<std::string>& roles) : rank_(rank), scale_(alpha / static_cast<double>(rank)) {
+  Lora(int64_t rank, double alpha, const std::vector<std::string>& roles)
+      : rank_(rank), scale_(alpha / static_cast<double>(rank)) {
     for (const Role role : kRoles)
       if (std::find(roles.begin(), roles.end(), RoleName(role)) != roles.end()) roles_.push_back(role);
   }
@@ -31,8 +32,11 @@ class Lora final : public HealingMethod {
         Linear& linear = model.blocks[l].At(role);
         if (!linear.defined()) continue;
         auto low_rank = std::make_shared<LowRank>();
-        const double bound = 1 / std::sqrt(static_cast<double>(linear.weight.size(1)));  // Kaiming with a = sqrt(5), as the paper's code
-        low_rank->a = at::empty({rank_, linear.weight.size(1)}, at::kFloat).uniform_(-bound, bound, generator).to(linear.weight.options());
+        const double bound =
+            1 / std::sqrt(static_cast<double>(linear.weight.size(1)));  // Kaiming with a = sqrt(5), as the paper's code
+        low_rank->a = at::empty({rank_, linear.weight.size(1)}, at::kFloat)
+                          .uniform_(-bound, bound, generator)
+                          .to(linear.weight.options());
         low_rank->b = at::zeros({linear.weight.size(0), rank_}, linear.weight.options());
         low_rank->scale = scale_;
         trainables.push_back({fmt::format("block{}.{}.lora_a", l, RoleName(role)), low_rank->a.requires_grad_(true)});
@@ -60,10 +64,16 @@ class Lora final : public HealingMethod {
 };
 
 const bool kRegistered = Registry<HealingMethod>::Register(
-    {"lora", "Low-rank updates of the linear layers, merged afterwards", "Hu et al. 2021, arXiv 2106.09685", {},
-     {IntOption("rank", 16, "Rank of each update").Between(1, 4096), RealOption("alpha", 32, "Scale of the update is alpha / rank").AtLeast(0),
+    {"lora",
+     "Low-rank updates of the linear layers, merged afterwards",
+     "Hu et al. 2021, arXiv 2106.09685",
+     {},
+     {IntOption("rank", 16, "Rank of each update").Between(1, 4096),
+      RealOption("alpha", 32, "Scale of the update is alpha / rank").AtLeast(0),
       TextListOption("roles", AllRoles(), "Linear layers that learn").OneOf(AllRoles())}},
-    [](const Options& o) -> std::unique_ptr<HealingMethod> { return std::make_unique<Lora>(o.Int("rank"), o.Real("alpha"), o.TextList("roles")); });
+    [](const Options& o) -> std::unique_ptr<HealingMethod> {
+      return std::make_unique<Lora>(o.Int("rank"), o.Real("alpha"), o.TextList("roles"));
+    });
 
 }  // namespace
 }  // namespace espalier

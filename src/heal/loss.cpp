@@ -24,14 +24,14 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     for (int64_t row = 0; row < hidden.size(0); row += kRows) {
       const int64_t rows = std::min(kRows, hidden.size(0) - row);
       const Tensor x = hidden.narrow(0, row, rows), target = targets.narrow(0, row, rows).unsqueeze(1);
-      Tensor logits = at::linear(x, head).to(at::kFloat);                             // [rows, V]
-      const Tensor log_sum = logits.logsumexp(1, /*keepdim=*/true);                   // [rows, 1]
+      Tensor logits = at::linear(x, head).to(at::kFloat);            // [rows, V]
+      const Tensor log_sum = logits.logsumexp(1, /*keepdim=*/true);  // [rows, 1]
       loss += (log_sum - logits.gather(1, target)).sum();
-      Tensor grad = logits.sub_(log_sum).exp_();                                      // softmax
-      grad.scatter_add_(1, target, at::full_like(log_sum, -1.0)).div_(n);             // minus one-hot, mean over N
+      Tensor grad = logits.sub_(log_sum).exp_();                           // softmax
+      grad.scatter_add_(1, target, at::full_like(log_sum, -1.0)).div_(n);  // minus one-hot, mean over N
       grad = grad.to(hidden.scalar_type());
-      hidden_grad.narrow(0, row, rows).copy_(grad.matmul(head));                      // [rows, C]
-      if (head_learns) head_grad.addmm_(grad.t(), x);                                 // [V, C]
+      hidden_grad.narrow(0, row, rows).copy_(grad.matmul(head));  // [rows, C]
+      if (head_learns) head_grad.addmm_(grad.t(), x);             // [V, C]
     }
     context->save_for_backward({hidden_grad, head_grad});
     return loss / n;
@@ -49,7 +49,8 @@ struct Recompute : torch::CustomClassHolder {
 };
 
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
-  static Tensor forward(AutogradContext* context, const std::function<Tensor(const Tensor&)>& f, const Tensor& x, const Tensor&) {
+  static Tensor forward(AutogradContext* context, const std::function<Tensor(const Tensor&)>& f, const Tensor& x,
+                        const Tensor&) {
     auto holder = c10::make_intrusive<Recompute>();
     holder->f = f;
     context->saved_data["f"] = c10::IValue::make_capsule(holder);

@@ -20,21 +20,27 @@ namespace {
 
 using at::Tensor;
 
-constexpr double kExplosion = 10;   // times the first loss: nothing comes back from there
+constexpr double kExplosion = 10;     // times the first loss: nothing comes back from there
 constexpr uint64_t kOrderStream = 1;  // of the random numbers; 0 packs the windows
 
 class Trainer {
  public:
-  Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options, std::filesystem::path state)
-      : model_(CopyModel(model, model.dtype(), model.device())), windows_(windows), options_(options), state_(std::move(state)),
-        trainables_(method.Attach(model_, options.seed)), optimizer_(trainables_, options) {
+  Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
+          std::filesystem::path state)
+      : model_(CopyModel(model, model.dtype(), model.device())),
+        windows_(windows),
+        options_(options),
+        state_(std::move(state)),
+        trainables_(method.Attach(model_, options.seed)),
+        optimizer_(trainables_, options) {
     if (trainables_.empty())
       throw RecipeError("heal: the method leaves nothing to learn; name at least one role that the model has");
     training_windows_ = windows.size(0) - options.validation_windows;
     steps_ = options.tokens / (options.batch * options.length);
     if (steps_ < 1 || training_windows_ < 1)
-      throw RecipeError(fmt::format("heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
-                                    options.tokens, windows.size(0), options.length, options.batch));
+      throw RecipeError(fmt::format(
+          "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
+          options.tokens, windows.size(0), options.length, options.batch));
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
 
@@ -70,7 +76,8 @@ class Trainer {
     std::vector<int64_t> rows;
     for (int64_t i = step * options_.batch; i < (step + 1) * options_.batch; ++i) {
       const int64_t epoch = i / training_windows_;
-      const std::vector<int64_t> order = RandomOrder(training_windows_, options_.seed, kOrderStream + static_cast<uint64_t>(epoch));
+      const std::vector<int64_t> order =
+          RandomOrder(training_windows_, options_.seed, kOrderStream + static_cast<uint64_t>(epoch));
       rows.push_back(order[static_cast<size_t>(i % training_windows_)]);
     }
     return windows_.index_select(0, at::tensor(rows, at::kLong)).to(model_.device());
@@ -95,8 +102,9 @@ class Trainer {
     const Tensor loss = Loss(Batch(step_));
     const double value = loss.item<double>();
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
-      throw NumericError(fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}", value, step_,
-                                     curve_.loss.empty() ? value : curve_.loss.front(), options_.learning_rate));
+      throw NumericError(
+          fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
+                      value, step_, curve_.loss.empty() ? value : curve_.loss.front(), options_.learning_rate));
     loss.backward();
     optimizer_.Step(LearningRate(options_, step_, steps_));
     curve_.tokens.push_back(step_ * options_.batch * options_.length);
@@ -145,7 +153,8 @@ class Trainer {
       const Tensor values = get(name, at::kDouble);
       return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
     };
-    curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"), reals("curve.validation_loss")};
+    curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"),
+              reals("curve.validation_loss")};
     step_ = static_cast<int64_t>(curve_.loss.size());
     LogInfo("heal: goes on at step {} of {}", step_, steps_);
   }
@@ -165,17 +174,20 @@ class Trainer {
 
 std::vector<OptionSpec> HealRecipeOptions() {
   const HealOptions d;
-  return {IntOption("tokens", 200000, "Tokens to train on").AtLeast(1),
-          IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
-          IntOption("length", d.length, "Tokens a window").Between(8, 131072),
-          RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
-          RealOption("final_share", d.final_share, "Learning rate at the end, as a share of the peak").Between(0, 1),
-          RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
-          RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
-          RealOption("clip", d.clip, "Largest gradient norm").AtLeast(1e-6),
-          IntOption("validation_windows", d.validation_windows, "Windows held out of the healing text to watch the loss").Between(0, 4096),
-          BoolOption("checkpoint_activations", d.checkpoint_activations, "Compute activations again in the backward pass: less memory, 1.3 times the time"),
-          RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0)};
+  return {
+      IntOption("tokens", 200000, "Tokens to train on").AtLeast(1),
+      IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
+      IntOption("length", d.length, "Tokens a window").Between(8, 131072),
+      RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
+      RealOption("final_share", d.final_share, "Learning rate at the end, as a share of the peak").Between(0, 1),
+      RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
+      RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
+      RealOption("clip", d.clip, "Largest gradient norm").AtLeast(1e-6),
+      IntOption("validation_windows", d.validation_windows, "Windows held out of the healing text to watch the loss")
+          .Between(0, 4096),
+      BoolOption("checkpoint_activations", d.checkpoint_activations,
+                 "Compute activations again in the backward pass: less memory, 1.3 times the time"),
+      RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0)};
 }
 
 HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {

@@ -14,7 +14,8 @@ std::string FamilyName(const Checkpoint& checkpoint) {
   const Json& config = checkpoint.Config();
   const auto found = config.find("model_type");
   if (found == config.end() || !found->is_string())
-    throw IoError(fmt::format("{}/config.json: no model_type; expected the family's name, for example \"llama\"", checkpoint.path().string()));
+    throw IoError(fmt::format("{}/config.json: no model_type; expected the family's name, for example \"llama\"",
+                              checkpoint.path().string()));
   return found->get<std::string>();
 }
 

@@ -43,7 +43,8 @@ Tensor PerHead(const Tensor& kv, const BlockConfig& block) {
 // softmax(q k^T / sqrt(D)) with the causal mask, formed in full because somebody looks at it.
 Tensor Probabilities(const Tensor& q, const Tensor& k) {
   const int64_t T = q.size(2);
-  const Tensor scores = q.matmul(k.transpose(2, 3)).mul_(1 / std::sqrt(static_cast<double>(q.size(3))));  // [B, H, T, T]
+  const Tensor scores =
+      q.matmul(k.transpose(2, 3)).mul_(1 / std::sqrt(static_cast<double>(q.size(3))));  // [B, H, T, T]
   const Tensor future = at::ones({T, T}, q.options().dtype(at::kBool)).triu_(1);
   return scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(-1);
 }
@@ -86,12 +87,15 @@ Tensor Constant(const Linear& output, const Tensor& like) {
 
 std::string_view SiteName(Site site) {
   static constexpr std::string_view kNames[] = {
-      "block_input", "attn_norm",  "q",       "k",            "v",          "attn_probs", "head_out", "attn_out",
-      "attn_residual", "ffn_norm", "ffn_hidden", "ffn_out", "block_output", "final_norm", "logits"};
+      "block_input", "attn_norm",     "q",        "k",          "v",       "attn_probs",   "head_out",
+      "attn_out",    "attn_residual", "ffn_norm", "ffn_hidden", "ffn_out", "block_output", "final_norm",
+      "logits"};
   return kNames[static_cast<size_t>(site)];
 }
 
-Tensor Embed(const Model& model, const Tensor& ids) { return at::embedding(model.embedding, ids); }
+Tensor Embed(const Model& model, const Tensor& ids) {
+  return at::embedding(model.embedding, ids);
+}
 
 Tensor RunBlock(const Model& model, int64_t l, const Tensor& h, const Rope& rope, Observer* observer) {
   const Block& block = model.blocks[static_cast<size_t>(l)];
@@ -109,14 +113,17 @@ Tensor RunBlock(const Model& model, int64_t l, const Tensor& h, const Rope& rope
 
   const Tensor ffn_norm = RmsNorm(residual, block.ffn_norm, model.config.norm_epsilon);
   tap(Site::kFfnNorm, ffn_norm);
-  const Tensor ffn_out = config.HasFeedForward() ? FeedForwardOutput(block.ffn, ffn_norm, tap) : Constant(block.ffn.w_down, h);
+  const Tensor ffn_out =
+      config.HasFeedForward() ? FeedForwardOutput(block.ffn, ffn_norm, tap) : Constant(block.ffn.w_down, h);
   tap(Site::kFfnOut, ffn_out);
   const Tensor output = residual + ffn_out;
   tap(Site::kBlockOutput, output);
   return output;
 }
 
-Tensor FinalNorm(const Model& model, const Tensor& h) { return RmsNorm(h, model.final_norm, model.config.norm_epsilon); }
+Tensor FinalNorm(const Model& model, const Tensor& h) {
+  return RmsNorm(h, model.final_norm, model.config.norm_epsilon);
+}
 
 Tensor HiddenStates(const Model& model, const Tensor& ids, Observer* observer) {
   const Rope rope = MakeRope(model.config, ids.size(1), model.device(), model.dtype());
@@ -134,7 +141,8 @@ Tensor Logits(const Model& model, const Tensor& ids, Observer* observer) {
 }
 
 Tensor TokenNll(const Model& model, const Tensor& hidden, const Tensor& targets) {
-  ESPALIER_CHECK(hidden.dim() == 2 && targets.dim() == 1 && hidden.size(0) == targets.size(0), "hidden [N, C] and targets [N]");
+  ESPALIER_CHECK(hidden.dim() == 2 && targets.dim() == 1 && hidden.size(0) == targets.size(0),
+                 "hidden [N, C] and targets [N]");
   std::vector<Tensor> parts;
   for (int64_t row = 0; row < hidden.size(0); row += kLossRows) {
     const int64_t rows = std::min(kLossRows, hidden.size(0) - row);

@@ -43,7 +43,10 @@ class ConfigReader {
   std::optional<T> Maybe(const char* key) const {
     const auto found = json_.find(key);
     if (found == json_.end() || found->is_null()) return std::nullopt;
-    const bool fits = std::is_same_v<T, bool> ? found->is_boolean() : std::is_same_v<T, std::string> ? found->is_string() : std::is_same_v<T, int64_t> ? found->is_number_integer() : found->is_number();
+    const bool fits = std::is_same_v<T, bool>          ? found->is_boolean()
+                      : std::is_same_v<T, std::string> ? found->is_string()
+                      : std::is_same_v<T, int64_t>     ? found->is_number_integer()
+                                                       : found->is_number();
     if (!fits) throw IoError(fmt::format("{}: {}: found {}, expected another type", where_, key, found->dump()));
     return found->get<T>();
   }
@@ -54,7 +57,8 @@ class ConfigReader {
   }
   int64_t Positive(const char* key, int64_t largest) const {
     const auto value = Get<int64_t>(key);
-    if (value < 1 || value > largest) throw IoError(fmt::format("{}: {} is {}, expected 1 to {}", where_, key, value, largest));
+    if (value < 1 || value > largest)
+      throw IoError(fmt::format("{}: {} is {}, expected 1 to {}", where_, key, value, largest));
     return value;
   }
   const Json& json() const { return json_; }
@@ -83,10 +87,12 @@ RopeConfig ReadRope(const ConfigReader& config) {
   if (found == json.end() || found->is_null()) return rope;
   const ConfigReader scaling(*found, config.where() + ": " + key);
   rope.theta = scaling.Maybe<double>("rope_theta").value_or(rope.theta);
-  const std::string type = scaling.Maybe<std::string>("rope_type").value_or(scaling.Maybe<std::string>("type").value_or("default"));
+  const std::string type =
+      scaling.Maybe<std::string>("rope_type").value_or(scaling.Maybe<std::string>("type").value_or("default"));
   if (type == "default") return rope;
   if (type != "linear" && type != "llama3")
-    throw IoError(fmt::format("{}: rope_type '{}' is not supported; supported: default, linear, llama3", scaling.where(), type));
+    throw IoError(
+        fmt::format("{}: rope_type '{}' is not supported; supported: default, linear, llama3", scaling.where(), type));
   rope.scaling = type;
   rope.factor = scaling.Get<double>("factor");
   if (type == "llama3") {
@@ -104,9 +110,13 @@ void ReadOverrides(const ConfigReader& overrides, BlockConfig& block) {
   block.F = overrides.Maybe<int64_t>("intermediate_size").value_or(block.F);
   if (overrides.json().contains("skip"))
     for (const Json& skipped : overrides.json().at("skip")) {
-      if (skipped == "attention") block.H = block.G = 0;
-      else if (skipped == "mlp") block.F = 0;
-      else throw IoError(fmt::format("{}: skip: found {}, expected \"attention\" or \"mlp\"", overrides.where(), skipped.dump()));
+      if (skipped == "attention")
+        block.H = block.G = 0;
+      else if (skipped == "mlp")
+        block.F = 0;
+      else
+        throw IoError(
+            fmt::format("{}: skip: found {}, expected \"attention\" or \"mlp\"", overrides.where(), skipped.dump()));
     }
   if (block.H < 0 || block.H > kMaxHeads || block.F < 0 || block.F > kMaxWidth)
     throw IoError(fmt::format("{}: {} heads and FFN width {} are out of range", overrides.where(), block.H, block.F));
@@ -121,7 +131,8 @@ void ReadBlocks(const ConfigReader& config, ModelConfig& model) {
   if (config.json().contains("per_layer_config")) {
     for (const auto& [key, overrides] : config.json().at("per_layer_config").items()) {
       const std::string where = fmt::format("{}: per_layer_config.{}", config.where(), key);
-      if (key.empty() || key.size() > 6 || key.find_first_not_of("0123456789") != std::string::npos || std::stoll(key) >= model.L())
+      if (key.empty() || key.size() > 6 || key.find_first_not_of("0123456789") != std::string::npos ||
+          std::stoll(key) >= model.L())
         throw IoError(fmt::format("{}: expected a layer from 0 to {}", where, model.L() - 1));
       ReadOverrides(ConfigReader(overrides, where), model.blocks[static_cast<size_t>(std::stoll(key))]);
     }
@@ -157,7 +168,8 @@ ModelConfig FromGguf(const Checkpoint& checkpoint) {
   const std::string where = checkpoint.path().string();
   const auto within = [&](const std::string& key, int64_t largest) {
     const int64_t value = gguf.Int(key);
-    if (value < 1 || value > largest) throw IoError(fmt::format("{}: {} is {}, expected 1 to {}", where, key, value, largest));
+    if (value < 1 || value > largest)
+      throw IoError(fmt::format("{}: {} is {}, expected 1 to {}", where, key, value, largest));
     return value;
   };
   ModelConfig model;
@@ -176,12 +188,14 @@ ModelConfig FromGguf(const Checkpoint& checkpoint) {
   block.F = within("llama.feed_forward_length", kMaxWidth);
   CheckHeads(where, block.H, block.G);
   block.kv_of_head = EvenKvOfHead(block.H, block.G);
-  model.D = gguf.Has("llama.attention.key_length") ? within("llama.attention.key_length", kMaxWidth) : model.C / block.H;
+  model.D =
+      gguf.Has("llama.attention.key_length") ? within("llama.attention.key_length", kMaxWidth) : model.C / block.H;
   model.blocks.assign(static_cast<size_t>(within("llama.block_count", kMaxBlocks)), block);
   return model;
 }
 
-// GGUF keeps q and k rows interleaved (pairs together), Hugging Face half-split: [n*D, ...] rows of head n, pair p, half s.
+// GGUF keeps q and k rows interleaved (pairs together), Hugging Face half-split: [n*D, ...] rows of head n, pair p,
+// half s.
 at::Tensor HalfSplit(const at::Tensor& stored, int64_t D) {
   const int64_t heads = stored.size(0) / D, rest = stored.numel() / stored.size(0);
   return stored.reshape({heads, D / 2, 2, rest}).transpose(1, 2).reshape(stored.sizes());
@@ -215,10 +229,14 @@ Json PerLayerConfig(const ModelConfig& config, const BlockConfig& common) {
     const BlockConfig& block = config.blocks[l];
     Json overrides = Json::object();
     Json skip = Json::array();
-    if (!block.HasAttention()) skip.push_back("attention");
-    else if (block.H != common.H || block.G != common.G) overrides = {{"num_attention_heads", block.H}, {"num_key_value_heads", block.G}};
-    if (!block.HasFeedForward()) skip.push_back("mlp");
-    else if (block.F != common.F) overrides["intermediate_size"] = block.F;
+    if (!block.HasAttention())
+      skip.push_back("attention");
+    else if (block.H != common.H || block.G != common.G)
+      overrides = {{"num_attention_heads", block.H}, {"num_key_value_heads", block.G}};
+    if (!block.HasFeedForward())
+      skip.push_back("mlp");
+    else if (block.F != common.F)
+      overrides["intermediate_size"] = block.F;
     if (!skip.empty()) overrides["skip"] = skip;
     if (!overrides.empty()) layers[fmt::format("{:0{}}", l, width)] = overrides;
   }
@@ -241,7 +259,8 @@ class Llama final : public ModelFamily {
     const size_t part = rest.find('.');
     const StoredName& stored = kBlockNames.find(rest.substr(0, part))->second;
     const std::string_view suffix = part == std::string_view::npos ? "" : rest.substr(part);
-    return fmt::format("{}.{}.{}{}", gguf ? "blk" : "model.layers", layer, gguf ? stored.gguf : stored.hugging_face, suffix);
+    return fmt::format("{}.{}.{}{}", gguf ? "blk" : "model.layers", layer, gguf ? stored.gguf : stored.hugging_face,
+                       suffix);
   }
 
   at::Tensor FromStored(CheckpointFormat format, const ModelConfig& config, int64_t, std::string_view name,
@@ -253,11 +272,20 @@ class Llama final : public ModelFamily {
   Json WriteConfig(const Model& model) const override {
     const ModelConfig& config = model.config;
     const BlockConfig common = CommonBlock(config.blocks);
-    Json json = {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_size", config.C},
-                 {"num_hidden_layers", config.L()}, {"num_attention_heads", common.H}, {"num_key_value_heads", common.G},
-                 {"head_dim", config.D}, {"intermediate_size", common.F}, {"vocab_size", config.V}, {"hidden_act", "silu"},
-                 {"rms_norm_eps", config.norm_epsilon}, {"rope_theta", config.rope.theta},
-                 {"max_position_embeddings", config.max_positions}, {"tie_word_embeddings", config.tied_head},
+    Json json = {{"architectures", {"LlamaForCausalLM"}},
+                 {"model_type", "llama"},
+                 {"hidden_size", config.C},
+                 {"num_hidden_layers", config.L()},
+                 {"num_attention_heads", common.H},
+                 {"num_key_value_heads", common.G},
+                 {"head_dim", config.D},
+                 {"intermediate_size", common.F},
+                 {"vocab_size", config.V},
+                 {"hidden_act", "silu"},
+                 {"rms_norm_eps", config.norm_epsilon},
+                 {"rope_theta", config.rope.theta},
+                 {"max_position_embeddings", config.max_positions},
+                 {"tie_word_embeddings", config.tied_head},
                  {"dtype", model.dtype() == at::kFloat ? "float32" : "bfloat16"}};
     if (config.rope.scaling != "none") json["rope_scaling"] = RopeJson(config.rope);
     bool attention_bias = false, mlp_bias = false;
@@ -274,7 +302,11 @@ class Llama final : public ModelFamily {
 };
 
 const bool kRegistered = Registry<ModelFamily>::Register(
-    {"llama", "Llama 1 to 3, SmolLM2, TinyLlama: pre-norm, RoPE, grouped-query attention, SwiGLU", "arXiv 2302.13971, 2307.09288, 2407.21783", {}, {}},
+    {"llama",
+     "Llama 1 to 3, SmolLM2, TinyLlama: pre-norm, RoPE, grouped-query attention, SwiGLU",
+     "arXiv 2302.13971, 2307.09288, 2407.21783",
+     {},
+     {}},
     [](const Options&) -> std::unique_ptr<ModelFamily> { return std::make_unique<Llama>(); });
 
 }  // namespace

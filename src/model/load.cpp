@@ -21,8 +21,8 @@ void CheckFinite(const std::string& file, const std::string& name, const at::Ten
   if (std::isfinite(tensor.sum(at::kDouble).item<double>())) return;
   const at::Tensor bad = at::isfinite(tensor.flatten()).logical_not().nonzero();
   if (bad.numel() == 0) return;
-  throw NumericError(fmt::format("{}: {}: element {} is not finite ({} such elements); the checkpoint is damaged", file, name,
-                                 bad[0].item<int64_t>(), bad.size(0)));
+  throw NumericError(fmt::format("{}: {}: element {} is not finite ({} such elements); the checkpoint is damaged", file,
+                                 name, bad[0].item<int64_t>(), bad.size(0)));
 }
 
 class Loader {
@@ -53,13 +53,14 @@ class Loader {
     const std::string name = family_.TensorName(checkpoint_.format(), "embedding");
     const std::vector<int64_t> shape = checkpoint_.Shape(name);
     if (shape != std::vector<int64_t>{config.V, config.C})
-      throw IoError(fmt::format("{}: {}: found [{}], expected [{}, {}] from the configuration", checkpoint_.path().string(), name,
-                                fmt::join(shape, ", "), config.V, config.C));
+      throw IoError(fmt::format("{}: {}: found [{}], expected [{}, {}] from the configuration",
+                                checkpoint_.path().string(), name, fmt::join(shape, ", "), config.V, config.C));
   }
 
   at::Tensor Tensor(const ModelConfig& config, int64_t block, const std::string& name) {
     const std::string stored = family_.TensorName(checkpoint_.format(), name);
-    if (device_.is_meta()) return at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_));
+    if (device_.is_meta())
+      return at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_));
     const at::Tensor read = checkpoint_.Read(stored);
     if (!read.is_floating_point())
       throw IoError(fmt::format("{}: {}: not a floating-point tensor", checkpoint_.path().string(), stored));
@@ -76,8 +77,10 @@ class Loader {
     for (const Role role : kRoles) {
       const bool attention = role == Role::kQ || role == Role::kK || role == Role::kV || role == Role::kO;
       const std::string name = prefix + std::string(RoleName(role));
-      if (attention ? sizes.HasAttention() : sizes.HasFeedForward()) block.At(role).weight = Tensor(config, l, name + ".weight");
-      if (checkpoint_.Has(family_.TensorName(checkpoint_.format(), name + ".bias"))) block.At(role).bias = Tensor(config, l, name + ".bias");
+      if (attention ? sizes.HasAttention() : sizes.HasFeedForward())
+        block.At(role).weight = Tensor(config, l, name + ".weight");
+      if (checkpoint_.Has(family_.TensorName(checkpoint_.format(), name + ".bias")))
+        block.At(role).bias = Tensor(config, l, name + ".bias");
     }
     return block;
   }
@@ -88,7 +91,9 @@ class Loader {
   at::Device device_;
 };
 
-std::unique_ptr<ModelFamily> MakeFamily(const Checkpoint& checkpoint) { return FamilyOf(checkpoint).make(Options()); }
+std::unique_ptr<ModelFamily> MakeFamily(const Checkpoint& checkpoint) {
+  return FamilyOf(checkpoint).make(Options());
+}
 
 }  // namespace
 
@@ -98,7 +103,9 @@ at::ScalarType ParseDtype(std::string_view name) {
   throw RecipeError(UnknownName("dtype", name, {"float32", "bfloat16"}));
 }
 
-std::string_view DtypeName(at::ScalarType dtype) { return dtype == at::kFloat ? "float32" : "bfloat16"; }
+std::string_view DtypeName(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "float32" : "bfloat16";
+}
 
 at::Device ParseDevice(const std::string& name) {
   try {
@@ -106,7 +113,8 @@ at::Device ParseDevice(const std::string& name) {
     at::empty({1}, at::TensorOptions().device(device));  // what a build without that backend refuses
     return device;
   } catch (const c10::Error& error) {
-    throw RecipeError(fmt::format("device '{}' cannot be used with this LibTorch; use cpu, or a LibTorch built for that device", name));
+    throw RecipeError(fmt::format(
+        "device '{}' cannot be used with this LibTorch; use cpu, or a LibTorch built for that device", name));
   }
 }
 

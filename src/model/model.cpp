@@ -21,18 +21,27 @@ std::string_view RoleName(Role role) {
 
 const Linear& Block::At(Role role) const {
   switch (role) {
-    case Role::kQ: return attention.w_q;
-    case Role::kK: return attention.w_k;
-    case Role::kV: return attention.w_v;
-    case Role::kO: return attention.w_o;
-    case Role::kGate: return ffn.w_gate;
-    case Role::kUp: return ffn.w_up;
-    case Role::kDown: return ffn.w_down;
+    case Role::kQ:
+      return attention.w_q;
+    case Role::kK:
+      return attention.w_k;
+    case Role::kV:
+      return attention.w_v;
+    case Role::kO:
+      return attention.w_o;
+    case Role::kGate:
+      return ffn.w_gate;
+    case Role::kUp:
+      return ffn.w_up;
+    case Role::kDown:
+      return ffn.w_down;
   }
   throw InternalError("unknown role");
 }
 
-Linear& Block::At(Role role) { return const_cast<Linear&>(std::as_const(*this).At(role)); }
+Linear& Block::At(Role role) {
+  return const_cast<Linear&>(std::as_const(*this).At(role));
+}
 
 std::vector<NamedTensorRef> TensorsOf(Model& model) {
   std::vector<NamedTensorRef> tensors;
@@ -73,9 +82,11 @@ int64_t CountElements(const Model& model, std::string_view prefix) {
 }
 
 void CheckShape(const std::string& name, const at::Tensor& tensor, const Shape& expected) {
-  if (!tensor.defined()) throw ShapeError(fmt::format("{}: expected [{}], found no tensor", name, fmt::join(expected, ", ")));
+  if (!tensor.defined())
+    throw ShapeError(fmt::format("{}: expected [{}], found no tensor", name, fmt::join(expected, ", ")));
   if (tensor.sizes() != at::IntArrayRef(expected))
-    throw ShapeError(fmt::format("{}: expected [{}], found [{}]", name, fmt::join(expected, ", "), fmt::join(tensor.sizes(), ", ")));
+    throw ShapeError(
+        fmt::format("{}: expected [{}], found [{}]", name, fmt::join(expected, ", "), fmt::join(tensor.sizes(), ", ")));
 }
 
 void CheckLinear(const std::string& name, const Linear& linear, int64_t out, int64_t in) {
@@ -95,13 +106,18 @@ void CheckBlock(const std::string& name, const Block& block, const BlockConfig& 
   if (static_cast<int64_t>(b.kv_of_head.size()) != b.H)
     throw ShapeError(fmt::format("{}: kv_of_head has {} entries, expected {}", name, b.kv_of_head.size(), b.H));
   for (const int64_t group : b.kv_of_head)
-    if (group < 0 || group >= b.G) throw ShapeError(fmt::format("{}: kv_of_head names group {} of {}", name, group, b.G));
+    if (group < 0 || group >= b.G)
+      throw ShapeError(fmt::format("{}: kv_of_head names group {} of {}", name, group, b.G));
 }
 
 }  // namespace
 
-int64_t CountParameters(const Model& model) { return CountElements(model, ""); }
-int64_t CountBlockParameters(const Model& model) { return CountElements(model, "block"); }
+int64_t CountParameters(const Model& model) {
+  return CountElements(model, "");
+}
+int64_t CountBlockParameters(const Model& model) {
+  return CountElements(model, "block");
+}
 
 void CheckShapes(const Model& model) {
   const ModelConfig& c = model.config;

@@ -35,8 +35,9 @@ Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::Scala
   std::vector<float> frequencies;
   for (int64_t pair = 0; pair < config.D / 2; ++pair)
     frequencies.push_back(static_cast<float>(Frequency(pair, config.D, config.rope)));
-  const at::Tensor angles = at::outer(at::arange(T, at::kFloat), at::tensor(frequencies));  // [T, D/2], float32 as transformers
-  const at::Tensor both = at::cat({angles, angles}, 1);                                     // [T, D]
+  const at::Tensor angles =
+      at::outer(at::arange(T, at::kFloat), at::tensor(frequencies));  // [T, D/2], float32 as transformers
+  const at::Tensor both = at::cat({angles, angles}, 1);               // [T, D]
   return {both.cos().to(device, dtype), both.sin().to(device, dtype)};
 }
 

@@ -6,7 +6,9 @@
 
 namespace espalier {
 
-std::string_view UnitKindName(UnitKind kind) { return kind == UnitKind::kKvGroup ? "kv_group" : "ffn_channel"; }
+std::string_view UnitKindName(UnitKind kind) {
+  return kind == UnitKind::kKvGroup ? "kv_group" : "ffn_channel";
+}
 
 UnitKind ParseUnitKind(std::string_view name) {
   std::vector<std::string> known;

@@ -7,19 +7,27 @@
 namespace espalier {
 namespace {
 
-const Block& BlockOf(const Model& model, int64_t block) { return model.blocks.at(static_cast<size_t>(block)); }
-const BlockConfig& SizesOf(const Model& model, int64_t block) { return model.config.blocks.at(static_cast<size_t>(block)); }
+const Block& BlockOf(const Model& model, int64_t block) {
+  return model.blocks.at(static_cast<size_t>(block));
+}
+const BlockConfig& SizesOf(const Model& model, int64_t block) {
+  return model.config.blocks.at(static_cast<size_t>(block));
+}
 
 }  // namespace
 
 UnitSpace::UnitSpace(const Model& model, int64_t block, UnitKind kind)
-    : weights_(BlockOf(model, block)), sizes_(SizesOf(model, block)), kind_(kind), D_(model.config.D),
+    : weights_(BlockOf(model, block)),
+      sizes_(SizesOf(model, block)),
+      kind_(kind),
+      D_(model.config.D),
       size_(kind == UnitKind::kKvGroup ? sizes_.G : sizes_.F) {}
 
 std::vector<Slice> UnitSpace::Owns(int64_t unit) const {
   ESPALIER_CHECK(unit >= 0 && unit < size_, "no such unit");
   if (kind_ == UnitKind::kFfnChannel)
-    return {{Role::kGate, Axis::kRows, unit, 1}, {Role::kUp, Axis::kRows, unit, 1}, {Role::kDown, Axis::kColumns, unit, 1}};
+    return {
+        {Role::kGate, Axis::kRows, unit, 1}, {Role::kUp, Axis::kRows, unit, 1}, {Role::kDown, Axis::kColumns, unit, 1}};
   std::vector<Slice> slices = {{Role::kK, Axis::kRows, unit * D_, D_}, {Role::kV, Axis::kRows, unit * D_, D_}};
   for (int64_t head = 0; head < sizes_.H; ++head) {
     if (sizes_.kv_of_head[static_cast<size_t>(head)] != unit) continue;

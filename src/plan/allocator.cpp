@@ -20,7 +20,8 @@ std::vector<int64_t> Ascending(const at::Tensor& unit_score) {
   return order;
 }
 
-void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candidate>& order, int64_t target, Allocation& allocation) {
+void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candidate>& order, int64_t target,
+                   Allocation& allocation) {
   for (const Candidate& candidate : order) {
     const UnitGroup& group = groups[candidate.group];
     std::set<int64_t>& removed = allocation.removed[candidate.group];

@@ -19,16 +19,22 @@ int64_t LinearMacs(const Model& model) {
 int64_t AddedBiases(const Model& model, size_t l, const BlockPlan& plan) {
   const Block& block = model.blocks[l];
   int64_t added = 0;
-  if (static_cast<int64_t>(plan.kv_groups.size()) < plan.kv_groups_before && !block.attention.w_o.bias.defined()) ++added;
-  if (static_cast<int64_t>(plan.ffn_channels.size()) < plan.ffn_channels_before && !block.ffn.w_down.bias.defined()) ++added;
+  if (static_cast<int64_t>(plan.kv_groups.size()) < plan.kv_groups_before && !block.attention.w_o.bias.defined())
+    ++added;
+  if (static_cast<int64_t>(plan.ffn_channels.size()) < plan.ffn_channels_before && !block.ffn.w_down.bias.defined())
+    ++added;
   return added;
 }
 
-UnitCost Times(const UnitCost& cost, int64_t count) { return {cost.parameters * count, cost.kv_width * count, cost.macs * count}; }
+UnitCost Times(const UnitCost& cost, int64_t count) {
+  return {cost.parameters * count, cost.kv_width * count, cost.macs * count};
+}
 
 }  // namespace
 
-std::vector<std::string> BudgetMeasures() { return {"block_parameters", "total_parameters", "bytes", "kv_bytes", "macs"}; }
+std::vector<std::string> BudgetMeasures() {
+  return {"block_parameters", "total_parameters", "bytes", "kv_bytes", "macs"};
+}
 
 Cost DenseCost(const Model& model) {
   const int64_t element = model.embedding.element_size();

@@ -25,7 +25,8 @@ int64_t OpeningCost(const Model& model, const Linear& consumer, const PlanOption
 
 class Planner {
  public:
-  Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator, const PlanOptions& options)
+  Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
+          const PlanOptions& options)
       : model_(model), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
     for (int64_t l = 0; l < model.config.L(); ++l)
       for (const UnitKind kind : options.kinds) {
@@ -34,10 +35,12 @@ class Planner {
         UnitGroup group;
         group.block = l;
         group.kind = kind;
-        group.score = CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.exclude_sink_tokens});
+        group.score =
+            CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.exclude_sink_tokens});
         group.cost = UnitCostIn(space.Cost(0), options.budget_of, model.embedding.element_size());
         group.opening = OpeningCost(model, model.blocks[static_cast<size_t>(l)].At(space.consumer()), options);
-        group.minimum = std::min(kind == UnitKind::kKvGroup ? options.min_kv_groups : options.min_ffn_channels, space.size());
+        group.minimum =
+            std::min(kind == UnitKind::kKvGroup ? options.min_kv_groups : options.min_ffn_channels, space.size());
         groups_.push_back(std::move(group));
       }
   }
@@ -45,7 +48,8 @@ class Planner {
   void Protect(const std::vector<Protection>& protections) {
     for (const Protection& protection : protections)
       for (UnitGroup& group : groups_)
-        if (group.block == protection.unit.block && group.kind == protection.unit.kind) group.protected_units.insert(protection.unit.index);
+        if (group.block == protection.unit.block && group.kind == protection.unit.kind)
+          group.protected_units.insert(protection.unit.index);
   }
 
   // Throws when the budget is out of reach; `protections` are only for the message.

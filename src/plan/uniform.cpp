@@ -1,5 +1,5 @@
-// The same share of every block. Groups of few units cannot lose a fraction of one: they lose the whole number below it,
-// and the block's cheaper units make up for the rest, so that every block loses the same cost.
+// The same share of every block. Groups of few units cannot lose a fraction of one: they lose the whole number below
+// it, and the block's cheaper units make up for the rest, so that every block loses the same cost.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -28,8 +28,10 @@ class Uniform final : public Allocator {
 
  private:
   // Dearest kind first: what it cannot lose exactly, the cheaper kinds of the block can.
-  static void RemoveShare(const std::vector<UnitGroup>& groups, std::vector<size_t> members, double share, Allocation& allocation) {
-    std::stable_sort(members.begin(), members.end(), [&](size_t a, size_t b) { return groups[a].cost > groups[b].cost; });
+  static void RemoveShare(const std::vector<UnitGroup>& groups, std::vector<size_t> members, double share,
+                          Allocation& allocation) {
+    std::stable_sort(members.begin(), members.end(),
+                     [&](size_t a, size_t b) { return groups[a].cost > groups[b].cost; });
     double due = 0;
     for (const size_t g : members) due += share * static_cast<double>(groups[g].size() * groups[g].cost);
     for (const size_t g : members) {
@@ -51,7 +53,8 @@ class Uniform final : public Allocator {
   static void FillUp(const std::vector<UnitGroup>& groups, int64_t target, Allocation& allocation) {
     std::vector<size_t> cheapest(groups.size());
     for (size_t g = 0; g < groups.size(); ++g) cheapest[g] = g;
-    std::stable_sort(cheapest.begin(), cheapest.end(), [&](size_t a, size_t b) { return groups[a].cost < groups[b].cost; });
+    std::stable_sort(cheapest.begin(), cheapest.end(),
+                     [&](size_t a, size_t b) { return groups[a].cost < groups[b].cost; });
     std::vector<std::vector<int64_t>> order;
     for (const UnitGroup& group : groups) order.push_back(Ascending(group.score.mean(1).contiguous()));
     for (int64_t before = -1; before != allocation.removed_cost;) {

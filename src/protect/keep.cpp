@@ -12,14 +12,16 @@ int64_t ParseNumber(std::string_view text, const std::string& unit) {
   int64_t number = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size() || number < 0)
-    throw RecipeError(fmt::format("protect keep: '{}': expected block/kind/index, for example 11/ffn_channel/1229", unit));
+    throw RecipeError(
+        fmt::format("protect keep: '{}': expected block/kind/index, for example 11/ffn_channel/1229", unit));
   return number;
 }
 
 Unit ParseUnit(const std::string& text) {
   const size_t first = text.find('/'), second = text.rfind('/');
   if (first == std::string::npos || first == second)
-    throw RecipeError(fmt::format("protect keep: '{}': expected block/kind/index, for example 11/ffn_channel/1229", text));
+    throw RecipeError(
+        fmt::format("protect keep: '{}': expected block/kind/index, for example 11/ffn_channel/1229", text));
   const std::string_view view(text);
   return {ParseNumber(view.substr(0, first), text), ParseUnitKind(view.substr(first + 1, second - first - 1)),
           ParseNumber(view.substr(second + 1), text)};
@@ -34,10 +36,12 @@ class Keep final : public ProtectionRule {
   std::vector<Protection> Protect(const ModelConfig& model, const Phenomena&) const override {
     std::vector<Protection> protections;
     for (const Unit& unit : units_) {
-      if (unit.block >= model.L()) throw RecipeError(fmt::format("protect keep: {}: the model has {} blocks", UnitText(unit), model.L()));
+      if (unit.block >= model.L())
+        throw RecipeError(fmt::format("protect keep: {}: the model has {} blocks", UnitText(unit), model.L()));
       const BlockConfig& block = model.blocks[static_cast<size_t>(unit.block)];
       const int64_t count = unit.kind == UnitKind::kKvGroup ? block.G : block.F;
-      if (unit.index >= count) throw RecipeError(fmt::format("protect keep: {}: that block has {}", UnitText(unit), count));
+      if (unit.index >= count)
+        throw RecipeError(fmt::format("protect keep: {}: that block has {}", UnitText(unit), count));
       protections.push_back({unit, "keep", "named in the recipe"});
     }
     return protections;
@@ -48,8 +52,14 @@ class Keep final : public ProtectionRule {
 };
 
 const bool kRegistered = Registry<ProtectionRule>::Register(
-    {"keep", "Units named by the user", "ours", {}, {TextListOption("units", std::nullopt, "Units as block/kind/index: 11/ffn_channel/1229, 0/kv_group/2")}},
-    [](const Options& options) -> std::unique_ptr<ProtectionRule> { return std::make_unique<Keep>(options.TextList("units")); });
+    {"keep",
+     "Units named by the user",
+     "ours",
+     {},
+     {TextListOption("units", std::nullopt, "Units as block/kind/index: 11/ffn_channel/1229, 0/kv_group/2")}},
+    [](const Options& options) -> std::unique_ptr<ProtectionRule> {
+      return std::make_unique<Keep>(options.TextList("units"));
+    });
 
 }  // namespace
 }  // namespace espalier

@@ -16,11 +16,13 @@ class SpikeProducers final : public ProtectionRule {
     std::vector<Protection> protections;
     for (const SpikeNeuron& neuron : phenomena.neurons) {
       if (neuron.role == NeuronRole::kStepDown && !consumers_) continue;
-      protections.push_back({{neuron.block, UnitKind::kFfnChannel, neuron.index},
-                             "spike_producers",
-                             fmt::format("{} neuron: input of w_down reaches {:.0f} and writes {:.0f} to residual channel {} at position {}",
-                                         neuron.role == NeuronRole::kStepUp ? "step-up" : "step-down", neuron.activation,
-                                         neuron.contribution, neuron.channel, neuron.position)});
+      protections.push_back(
+          {{neuron.block, UnitKind::kFfnChannel, neuron.index},
+           "spike_producers",
+           fmt::format(
+               "{} neuron: input of w_down reaches {:.0f} and writes {:.0f} to residual channel {} at position {}",
+               neuron.role == NeuronRole::kStepUp ? "step-up" : "step-down", neuron.activation, neuron.contribution,
+               neuron.channel, neuron.position)});
     }
     return protections;
   }
@@ -30,9 +32,14 @@ class SpikeProducers final : public ProtectionRule {
 };
 
 const bool kRegistered = Registry<ProtectionRule>::Register(
-    {"spike_producers", "Neurons that create massive activations (step-up blocks)", "arXiv 2603.05498, section 3.1", {"phenomena"},
+    {"spike_producers",
+     "Neurons that create massive activations (step-up blocks)",
+     "arXiv 2603.05498, section 3.1",
+     {"phenomena"},
      {BoolOption("consumers", false, "Also protect the neurons that remove the spike again (step-down)")}},
-    [](const Options& options) -> std::unique_ptr<ProtectionRule> { return std::make_unique<SpikeProducers>(options.Bool("consumers")); });
+    [](const Options& options) -> std::unique_ptr<ProtectionRule> {
+      return std::make_unique<SpikeProducers>(options.Bool("consumers"));
+    });
 
 }  // namespace
 }  // namespace espalier

@@ -1,5 +1,5 @@
-// Super weights, Yu et al. 2024, arXiv 2411.07191: single weights of w_down whose loss destroys a model. What structured
-// pruning can lose is their column: the FFN neuron.
+// Super weights, Yu et al. 2024, arXiv 2411.07191: single weights of w_down whose loss destroys a model. What
+// structured pruning can lose is their column: the FFN neuron.
 #include <fmt/format.h>
 
 #include "espalier/protect/rule.h"
@@ -14,14 +14,18 @@ class SuperWeights final : public ProtectionRule {
     for (const SuperWeight& weight : phenomena.super_weights)
       protections.push_back({{weight.block, UnitKind::kFfnChannel, weight.column},
                              "super_weights",
-                             fmt::format("w_down[{}, {}] = {:.3g} meets an input of {:.0f} and an output of {:.0f}", weight.row, weight.column,
-                                         weight.weight, weight.input, weight.output)});
+                             fmt::format("w_down[{}, {}] = {:.3g} meets an input of {:.0f} and an output of {:.0f}",
+                                         weight.row, weight.column, weight.weight, weight.input, weight.output)});
     return protections;
   }
 };
 
 const bool kRegistered = Registry<ProtectionRule>::Register(
-    {"super_weights", "Neurons whose column of w_down holds a super weight", "Yu et al. 2024, arXiv 2411.07191", {"phenomena"}, {}},
+    {"super_weights",
+     "Neurons whose column of w_down holds a super weight",
+     "Yu et al. 2024, arXiv 2411.07191",
+     {"phenomena"},
+     {}},
     [](const Options&) -> std::unique_ptr<ProtectionRule> { return std::make_unique<SuperWeights>(); });
 
 }  // namespace

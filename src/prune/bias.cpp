@@ -1,4 +1,5 @@
-// FLAP's compensation, An et al. 2023, arXiv 2312.11983: removed inputs are replaced by their means, b' = b + W_R E[x_R].
+// FLAP's compensation, An et al. 2023, arXiv 2312.11983: removed inputs are replaced by their means, b' = b + W_R
+// E[x_R].
 #include <ATen/ATen.h>
 
 #include "espalier/prune/compensator.h"
@@ -20,7 +21,11 @@ class Bias final : public Compensator {
 };
 
 const bool kRegistered = Registry<Compensator>::Register(
-    {"bias", "Replace removed inputs by their mean over ordinary tokens, folded into a bias", "FLAP, arXiv 2312.11983", {"moments"}, {}},
+    {"bias",
+     "Replace removed inputs by their mean over ordinary tokens, folded into a bias",
+     "FLAP, arXiv 2312.11983",
+     {"moments"},
+     {}},
     [](const Options&) -> std::unique_ptr<Compensator> { return std::make_unique<Bias>(); });
 
 }  // namespace

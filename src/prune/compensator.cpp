@@ -33,15 +33,19 @@ void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64
   const std::vector<int64_t> kept = KeptColumns(model, l, kind, kept_units);
   const SiteStatistics& site = statistics.blocks.at(static_cast<size_t>(l)).At(space.consumer());
   const Repair repair = FitBlock(compensator, dense, site, kept, l, space.consumer());
-  const bool finite = repair.weight.isfinite().all().item<bool>() && (!repair.bias.defined() || repair.bias.isfinite().all().item<bool>());
-  if (!finite) throw NumericError(fmt::format("compensate: block {}: {} is not finite after the refit", l, RoleName(space.consumer())));
+  const bool finite = repair.weight.isfinite().all().item<bool>() &&
+                      (!repair.bias.defined() || repair.bias.isfinite().all().item<bool>());
+  if (!finite)
+    throw NumericError(
+        fmt::format("compensate: block {}: {} is not finite after the refit", l, RoleName(space.consumer())));
   if (!kept.empty()) target.weight = repair.weight.to(dense.weight.options());
   if (repair.bias.defined()) target.bias = repair.bias.to(dense.weight.options());
 }
 
 }  // namespace
 
-void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator, Model& cut) {
+void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator,
+                Model& cut) {
   Progress progress("compensate", model.config.L());
   for (int64_t l = 0; l < model.config.L(); ++l) {
     const BlockPlan& block = plan.blocks[static_cast<size_t>(l)];

@@ -23,8 +23,10 @@ std::vector<int64_t> RemovedUnits(int64_t count, const std::vector<int64_t>& kep
   std::vector<int64_t> removed;
   size_t next = 0;
   for (int64_t unit = 0; unit < count; ++unit) {
-    if (next < kept.size() && kept[next] == unit) ++next;
-    else removed.push_back(unit);
+    if (next < kept.size() && kept[next] == unit)
+      ++next;
+    else
+      removed.push_back(unit);
   }
   return removed;
 }
@@ -33,14 +35,17 @@ Gone GoneIn(const Model& model, int64_t l, const BlockPlan& plan) {
   Gone gone;
   for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
     const UnitSpace space(model, l, kind);
-    for (const int64_t unit : RemovedUnits(space.size(), kind == UnitKind::kKvGroup ? plan.kv_groups : plan.ffn_channels))
+    for (const int64_t unit :
+         RemovedUnits(space.size(), kind == UnitKind::kKvGroup ? plan.kv_groups : plan.ffn_channels))
       for (const Slice& slice : space.Owns(unit))
         for (int64_t i = 0; i < slice.count; ++i) gone[{slice.role, slice.axis}].insert(slice.first + i);
   }
   return gone;
 }
 
-Tensor IndexTensor(const std::vector<int64_t>& indices, const Tensor& like) { return at::tensor(indices, at::kLong).to(like.device()); }
+Tensor IndexTensor(const std::vector<int64_t>& indices, const Tensor& like) {
+  return at::tensor(indices, at::kLong).to(like.device());
+}
 
 void CutLinear(Linear& linear, Axis axis, const std::set<int64_t>& gone) {
   const int64_t dim = axis == Axis::kRows ? 0 : 1;
@@ -77,12 +82,14 @@ void DropEmpty(Block& block, const BlockConfig& sizes) {
 
 void CheckFits(const Model& model, const Plan& plan) {
   if (plan.blocks.size() != model.blocks.size())
-    throw RecipeError(fmt::format("plan: {} blocks, the model has {}; plan this model again", plan.blocks.size(), model.blocks.size()));
+    throw RecipeError(fmt::format("plan: {} blocks, the model has {}; plan this model again", plan.blocks.size(),
+                                  model.blocks.size()));
   for (size_t l = 0; l < plan.blocks.size(); ++l) {
     const BlockConfig& sizes = model.config.blocks[l];
     if (plan.blocks[l].kv_groups_before != sizes.G || plan.blocks[l].ffn_channels_before != sizes.F)
-      throw RecipeError(fmt::format("plan: block {}: made for {} KV groups and {} FFN channels, the model has {} and {}; plan this model again",
-                                    l, plan.blocks[l].kv_groups_before, plan.blocks[l].ffn_channels_before, sizes.G, sizes.F));
+      throw RecipeError(fmt::format(
+          "plan: block {}: made for {} KV groups and {} FFN channels, the model has {} and {}; plan this model again",
+          l, plan.blocks[l].kv_groups_before, plan.blocks[l].ffn_channels_before, sizes.G, sizes.F));
   }
 }
 
@@ -115,8 +122,11 @@ double CheckCutEqualsMask(const Model& cut, const Model& masked, const Tensor& i
   const Tensor a = Logits(cut, ids).to(at::kFloat), b = Logits(masked, ids).to(at::kFloat);
   const double difference = (a - b).abs().max().item<double>() / std::max(b.abs().max().item<double>(), 1e-30);
   if (!(difference <= limit))
-    throw NumericError(fmt::format("self-check: logits of the cut model differ from the masked model's by {:.2e} (relative), expected at most {:.0e}; "
-                                   "please report this", difference, limit));
+    throw NumericError(
+        fmt::format("self-check: logits of the cut model differ from the masked model's by {:.2e} (relative), expected "
+                    "at most {:.0e}; "
+                    "please report this",
+                    difference, limit));
   return difference;
 }
 

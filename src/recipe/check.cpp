@@ -44,6 +44,8 @@ struct Reach {
 Reach ReachOf(const Model& model, const Recipe& recipe, UnitKind kind, const Cost& dense) {
   const Options& allocate = recipe.Entry("prune.allocate").options;
   const std::string& of = recipe.Entry("prune.budget").options.Text("of");
+  const RecipeEntry& compensate = recipe.Entry("prune.compensate");
+  const bool adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
   const int64_t minimum = allocate.Int(kind == UnitKind::kKvGroup ? "min_kv_groups" : "min_ffn_channels");
   std::vector<BlockPlan> least;
   Reach reach;
@@ -61,7 +63,7 @@ Reach ReachOf(const Model& model, const Recipe& recipe, UnitKind kind, const Cos
     least.push_back(std::move(block));
   }
   const auto whole = static_cast<double>(Measure(dense, of));
-  reach.share = (whole - static_cast<double>(Measure(PlannedCost(model, least, false), of))) / whole;
+  reach.share = (whole - static_cast<double>(Measure(PlannedCost(model, least, adds_bias), of))) / whole;
   return reach;
 }
 
@@ -88,43 +90,57 @@ int64_t ForwardTokens(const Recipe& recipe) {
 
 double MemoryEstimate(const Recipe& recipe, const Model& model, const Cost& dense) {
   double products = 0;
-  if (Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)->NeedsProducts())
+  if (Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)
+          ->NeedsProducts())
     for (const BlockConfig& block : model.config.blocks)
       products += 4.0 * static_cast<double>(block.F * block.F + block.H * model.config.D * block.H * model.config.D);
-  return 3 * static_cast<double>(dense.bytes) + products + 500e6;  // dense, pruned, healed; co-moments; LibTorch and activations
+  return 3 * static_cast<double>(dense.bytes) + products +
+         500e6;  // dense, pruned, healed; co-moments; LibTorch and activations
 }
 
 }  // namespace
 
 std::string CheckRecipe(const Recipe& recipe) {
-  const Model model = LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));
+  const Model model =
+      LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));
   const Cost dense = DenseCost(model);
   const Options& budget = recipe.Entry("prune.budget").options;
-  std::string text = fmt::format("{}: no mistakes\n\nmodel      {}: {} blocks, {} parameters ({} in blocks), {} in {}\n", recipe.path().string(),
-                                 recipe.Entry("model").options.Text("path"), model.config.L(), FormatCount(dense.total_parameters),
-                                 FormatCount(dense.block_parameters), FormatBytes(static_cast<double>(dense.bytes)), recipe.Entry("model").options.Text("dtype"));
+  std::string text =
+      fmt::format("{}: no mistakes\n\nmodel      {}: {} blocks, {} parameters ({} in blocks), {} in {}\n",
+                  recipe.path().string(), recipe.Entry("model").options.Text("path"), model.config.L(),
+                  FormatCount(dense.total_parameters), FormatCount(dense.block_parameters),
+                  FormatBytes(static_cast<double>(dense.bytes)), recipe.Entry("model").options.Text("dtype"));
   double reach = 0;
   for (const std::string& name : recipe.Entry("prune").options.TextList("units")) {
     const Reach of_kind = ReachOf(model, recipe, ParseUnitKind(name), dense);
     reach += of_kind.share;
-    text += fmt::format("units      {}: {} of {} may go, {:.1f} % of {}\n", name, FormatCount(of_kind.removable), FormatCount(of_kind.units),
-                        100 * of_kind.share, budget.Text("of"));
+    text += fmt::format("units      {}: {} of {} may go, {:.1f} % of {}\n", name, FormatCount(of_kind.removable),
+                        FormatCount(of_kind.units), 100 * of_kind.share, budget.Text("of"));
   }
   const double remove = budget.Real("remove");
   if (remove > reach)
-    throw RecipeError(fmt::format("{}: prune.budget.remove: {} of {} asked for, at most {:.4f} can go; ask for less, allow more unit kinds, or lower the minimums",
-                                  recipe.Where(recipe.Entry("prune.budget")), remove, budget.Text("of"), reach));
-  text += fmt::format("budget     remove {:.1f} % of {}: {} -> {}\n", 100 * remove, budget.Text("of"), FormatCount(Measure(dense, budget.Text("of"))),
-                      FormatCount(static_cast<int64_t>((1 - remove) * static_cast<double>(Measure(dense, budget.Text("of"))))));
+    throw RecipeError(
+        fmt::format("{}: prune.budget.remove: {} of {} asked for, at most {:.4f} can go; ask for less, allow more unit "
+                    "kinds, or lower the minimums",
+                    recipe.Where(recipe.Entry("prune.budget")), remove, budget.Text("of"), reach));
+  text += fmt::format(
+      "budget     remove {:.1f} % of {}: {} -> {}\n", 100 * remove, budget.Text("of"),
+      FormatCount(Measure(dense, budget.Text("of"))),
+      FormatCount(static_cast<int64_t>((1 - remove) * static_cast<double>(Measure(dense, budget.Text("of"))))));
   RunState state(recipe, {.from = "", .until = "", .dry_run = true});
   for (const std::string& leak : CheckLeaks(state)) text += "leak       allowed: " + leak + "\n";
   const Options& calibration = recipe.Entry("data.calibration").options;
-  text += fmt::format("calibrate  {} tokens of {} documents\n", FormatCount(state.CalibrationWindows().numel()), state.calibration_corpus().documents.size());
+  text += fmt::format("calibrate  {} tokens of {} documents\n", FormatCount(state.CalibrationWindows().numel()),
+                      state.calibration_corpus().documents.size());
   if (recipe.Has("heal"))
-    text += fmt::format("heal       {} tokens of {} documents\n", FormatCount(recipe.Entry("heal").options.Int("tokens")), state.healing_corpus().documents.size());
-  text += fmt::format("evaluate   {} suites for each of {}\n", recipe.List("evaluate").size(), recipe.Has("heal") ? "dense, pruned, healed" : "dense, pruned");
+    text +=
+        fmt::format("heal       {} tokens of {} documents\n", FormatCount(recipe.Entry("heal").options.Int("tokens")),
+                    state.healing_corpus().documents.size());
+  text += fmt::format("evaluate   {} suites for each of {}\n", recipe.List("evaluate").size(),
+                      recipe.Has("heal") ? "dense, pruned, healed" : "dense, pruned");
   const double attention = static_cast<double>(model.config.L() * calibration.Int("length") * model.config.C);
-  const double seconds = static_cast<double>(ForwardTokens(recipe)) * 2 * (static_cast<double>(dense.macs) + attention) / (0.6 * MachineFlops());
+  const double seconds = static_cast<double>(ForwardTokens(recipe)) * 2 *
+                         (static_cast<double>(dense.macs) + attention) / (0.6 * MachineFlops());
   text += fmt::format("estimate   about {} of memory, about {} on this machine (estimated from one matrix product)\n",
                       FormatBytes(MemoryEstimate(recipe, model, dense)), FormatSeconds(seconds));
   return text;

@@ -9,7 +9,8 @@
 
 namespace espalier {
 
-Manifest::Manifest(std::filesystem::path folder) : path_(folder / "manifest.json"), json_(std::make_unique<Json>(Json::object())) {
+Manifest::Manifest(std::filesystem::path folder)
+    : path_(folder / "manifest.json"), json_(std::make_unique<Json>(Json::object())) {
   if (std::filesystem::exists(path_)) {
     try {
       *json_ = ReadJson(path_);
@@ -28,10 +29,13 @@ bool Manifest::IsDone(const std::string& stage, const std::string& key) const {
   return stages.contains(stage) && stages.at(stage).value("key", "") == key;
 }
 
-void Manifest::Forget(const std::string& stage) { json_->at("stages").erase(stage); }
+void Manifest::Forget(const std::string& stage) {
+  json_->at("stages").erase(stage);
+}
 
 void Manifest::Record(const std::string& stage, const std::string& key, double seconds, const Json& facts) {
-  json_->at("stages")[stage] = {{"key", key}, {"seconds", seconds}, {"peak_memory_bytes", PeakMemory()}, {"facts", facts}};
+  json_->at("stages")[stage] = {
+      {"key", key}, {"seconds", seconds}, {"peak_memory_bytes", PeakMemory()}, {"facts", facts}};
   Save();
 }
 
@@ -52,9 +56,13 @@ void Manifest::SetEnvironment(const Json& environment) {
   Save();
 }
 
-const Json& Manifest::environment() const { return json_->at("environment"); }
+const Json& Manifest::environment() const {
+  return json_->at("environment");
+}
 
-void Manifest::Save() const { WriteJson(path_, *json_); }
+void Manifest::Save() const {
+  WriteJson(path_, *json_);
+}
 
 int64_t PeakMemory() {
   struct rusage usage {};

@@ -51,32 +51,45 @@ std::optional<HealingCurve> ReadCurve(const fs::path& path) {
 }
 
 // Two corpora whose ratios differ beyond their intervals: what was learned from calibration does not carry over evenly.
-void AddOverfitNotices(const std::vector<Results>& results, const std::string& model, std::vector<std::string>& notices) {
+void AddOverfitNotices(const std::vector<Results>& results, const std::string& model,
+                       std::vector<std::string>& notices) {
   std::vector<std::pair<std::string, const Metric*>> ratios;
   for (const Results& result : results)
-    if (const Metric* ratio = result.model == model ? result.Find("perplexity_ratio") : nullptr) ratios.emplace_back(result.id, ratio);
-  if (ratios.size() == 1) notices.push_back(fmt::format("{}: judged on one text only; two are the least for a claim about quality.", model));
+    if (const Metric* ratio = result.model == model ? result.Find("perplexity_ratio") : nullptr)
+      ratios.emplace_back(result.id, ratio);
+  if (ratios.size() == 1)
+    notices.push_back(fmt::format("{}: judged on one text only; two are the least for a claim about quality.", model));
   if (ratios.size() < 2) return;
   const auto by_value = [](const auto& a, const auto& b) { return a.second->value < b.second->value; };
   const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end(), by_value);
   if (least->second->high.value_or(0) < most->second->low.value_or(0))
-    notices.push_back(fmt::format("{}: perplexity rises x{:.2f} on {} and x{:.2f} on {}, apart beyond their intervals: part of the gain is fitted to "
-                                  "the text it was calibrated or healed on.", model, least->second->value, least->first, most->second->value, most->first));
+    notices.push_back(
+        fmt::format("{}: perplexity rises x{:.2f} on {} and x{:.2f} on {}, apart beyond their intervals: part of the "
+                    "gain is fitted to "
+                    "the text it was calibrated or healed on.",
+                    model, least->second->value, least->first, most->second->value, most->first));
 }
 
 std::vector<std::pair<std::string, std::string>> Provenance(RunState& state, const std::vector<std::string>& models) {
   std::vector<std::pair<std::string, std::string>> lines;
-  for (const auto& [key, value] : state.manifest().environment().items()) lines.emplace_back(key, value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [key, value] : state.manifest().environment().items())
+    lines.emplace_back(key, value.is_string() ? value.get<std::string>() : value.dump());
   lines.emplace_back("peak_memory", FormatBytes(static_cast<double>(PeakMemory())));
   const Json pruned = state.manifest().Facts("prune");
-  if (pruned.is_object()) lines.emplace_back("self_check_mask_equals_cut", fmt::format("{:.1e} relative, limit {:.0e}", pruned.at("mask_equals_cut").get<double>(), pruned.at("mask_equals_cut_limit").get<double>()));
+  if (pruned.is_object())
+    lines.emplace_back("self_check_mask_equals_cut",
+                       fmt::format("{:.1e} relative, limit {:.0e}", pruned.at("mask_equals_cut").get<double>(),
+                                   pruned.at("mask_equals_cut_limit").get<double>()));
   std::vector<std::string> stages;
   for (const std::string& stage : StageNames()) {
-    if (stage == "analyze" || stage == "evaluate") for (const std::string& model : models) stages.push_back(stage + "." + model);
-    else stages.push_back(stage);
+    if (stage == "analyze" || stage == "evaluate")
+      for (const std::string& model : models) stages.push_back(stage + "." + model);
+    else
+      stages.push_back(stage);
   }
   for (const std::string& stage : stages)
-    if (const double seconds = state.manifest().Seconds(stage); seconds > 0) lines.emplace_back("time_" + stage, FormatSeconds(seconds));
+    if (const double seconds = state.manifest().Seconds(stage); seconds > 0)
+      lines.emplace_back("time_" + stage, FormatSeconds(seconds));
   return lines;
 }
 
@@ -110,7 +123,8 @@ RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, 
   input.results = ReadResults(state, models);
   if (models.back() == "healed") input.healing = ReadCurve(state.folder() / "heal.json");
   input.gates = JudgeGates(state.recipe(), input.results, outcome);
-  for (const std::string& leak : leaks) input.notices.push_back("Evaluation text was used for training or calibration (allow_leak): " + leak + ".");
+  for (const std::string& leak : leaks)
+    input.notices.push_back("Evaluation text was used for training or calibration (allow_leak): " + leak + ".");
   for (const std::string& model : models)
     if (model != "dense") AddOverfitNotices(input.results, model, input.notices);
   input.provenance = Provenance(state, models);

@@ -35,8 +35,10 @@ class Runner {
     std::string dense_evaluated;
     for (const auto& [name, key] : models) {
       const std::string evaluated = EvaluateStage(state_, name, key, dense_evaluated);
-      if (name == "dense") dense_evaluated = evaluated;
-      else AnalyzeStage(state_, name, key);
+      if (name == "dense")
+        dense_evaluated = evaluated;
+      else
+        AnalyzeStage(state_, name, key);
       names.push_back(name);
     }
     if (Ends("evaluate") || options_.dry_run) return unfinished;

@@ -35,16 +35,23 @@ std::string Now() {
 fs::path RunFolder(const Recipe& recipe) {
   const Options& run = recipe.Entry("").options;
   std::string name;
-  if (run.Has("name")) name = run.Text("name");
-  else name = fmt::format("{}-{}", fs::absolute(recipe.path()).parent_path().filename().string(), recipe.path().stem().string());
+  if (run.Has("name"))
+    name = run.Text("name");
+  else
+    name = fmt::format("{}-{}", fs::absolute(recipe.path()).parent_path().filename().string(),
+                       recipe.path().stem().string());
   if (name.empty() || name.find('/') != std::string::npos || name.starts_with('.'))
     throw RecipeError(fmt::format("name: '{}': expected a plain folder name", name));
   return fs::path(run.Text("runs")) / name;
 }
 
 RunState::RunState(const Recipe& recipe, const RunOptions& options)
-    : recipe_(recipe), options_(options), device_(ParseDevice(recipe.Entry("").options.Text("device"))), folder_(RunFolder(recipe)),
-      lock_(std::make_unique<FileLock>(folder_ / ".lock")), manifest_(folder_) {
+    : recipe_(recipe),
+      options_(options),
+      device_(ParseDevice(recipe.Entry("").options.Text("device"))),
+      folder_(RunFolder(recipe)),
+      lock_(std::make_unique<FileLock>(folder_ / ".lock")),
+      manifest_(folder_) {
   SetThreads();
   MakeBase();
   bool forget = false;
@@ -55,8 +62,12 @@ RunState::RunState(const Recipe& recipe, const RunOptions& options)
   }
 }
 
-uint64_t RunState::seed() const { return static_cast<uint64_t>(recipe_.Entry("").options.Int("seed")); }
-at::ScalarType RunState::dtype() const { return ParseDtype(recipe_.Entry("model").options.Text("dtype")); }
+uint64_t RunState::seed() const {
+  return static_cast<uint64_t>(recipe_.Entry("").options.Int("seed"));
+}
+at::ScalarType RunState::dtype() const {
+  return ParseDtype(recipe_.Entry("model").options.Text("dtype"));
+}
 
 // Before the first tensor: later changes do not reach threads that already worked.
 void RunState::SetThreads() const {
@@ -67,19 +78,34 @@ void RunState::SetThreads() const {
 void RunState::MakeBase() {
   const fs::path model = recipe_.Entry("model").options.Text("path");
   if (!fs::exists(model))
-    throw IoError(fmt::format("{}: model.path: {} does not exist; scripts/setup fetches models/smollm2-135m", recipe_.Where(recipe_.Entry("model")), model.string()));
-  base_ = std::make_shared<Json>(Json{{"model", HashPath(model)}, {"dtype", recipe_.Entry("model").options.Text("dtype")},
-                                      {"device", device_.str()}, {"threads", at::get_num_threads()}, {"seed", seed()},
-                                      {"libtorch", TORCH_VERSION}, {"sources", SourceHash()}});
+    throw IoError(fmt::format("{}: model.path: {} does not exist; scripts/setup fetches models/smollm2-135m",
+                              recipe_.Where(recipe_.Entry("model")), model.string()));
+  base_ = std::make_shared<Json>(Json{{"model", HashPath(model)},
+                                      {"dtype", recipe_.Entry("model").options.Text("dtype")},
+                                      {"device", device_.str()},
+                                      {"threads", at::get_num_threads()},
+                                      {"seed", seed()},
+                                      {"libtorch", TORCH_VERSION},
+                                      {"sources", SourceHash()}});
   if (options_.dry_run) return;
   WriteFile(folder_ / "recipe.yaml",
-            (recipe_.Entry("").options.Has("name") ? "" : fmt::format("name: {}\n", folder_.filename().string())) + recipe_.ToYaml());
+            (recipe_.Entry("").options.Has("name") ? "" : fmt::format("name: {}\n", folder_.filename().string())) +
+                recipe_.ToYaml());
   LogToFile(folder_ / "log.jsonl");
   char host[256] = {};
   gethostname(host, sizeof(host) - 1);
-  manifest_.SetEnvironment({{"version", Version()}, {"revision", Revision()}, {"sources_sha256", SourceHash()}, {"libtorch", TORCH_VERSION},
-                            {"cpu_capability", at::get_cpu_capability()}, {"device", device_.str()}, {"threads", at::get_num_threads()},
-                            {"seed", seed()}, {"model_sha256", base_->at("model")}, {"recipe", recipe_.path().string()}, {"host", host}, {"started", Now()}});
+  manifest_.SetEnvironment({{"version", Version()},
+                            {"revision", Revision()},
+                            {"sources_sha256", SourceHash()},
+                            {"libtorch", TORCH_VERSION},
+                            {"cpu_capability", at::get_cpu_capability()},
+                            {"device", device_.str()},
+                            {"threads", at::get_num_threads()},
+                            {"seed", seed()},
+                            {"model_sha256", base_->at("model")},
+                            {"recipe", recipe_.path().string()},
+                            {"host", host},
+                            {"started", Now()}});
 }
 
 const Tokenizer& RunState::tokenizer() {
@@ -91,7 +117,9 @@ fs::path RunState::ModelPath(const std::string& name) const {
   return name == "dense" ? fs::path(recipe_.Entry("model").options.Text("path")) : folder_ / name;
 }
 
-const Model& RunState::dense() { return ModelNamed("dense"); }
+const Model& RunState::dense() {
+  return ModelNamed("dense");
+}
 
 const Model& RunState::ModelNamed(const std::string& name) {
   auto found = models_.find(name);
@@ -99,7 +127,9 @@ const Model& RunState::ModelNamed(const std::string& name) {
   return found->second;
 }
 
-void RunState::KeepModel(const std::string& name, Model model) { models_.insert_or_assign(name, std::move(model)); }
+void RunState::KeepModel(const std::string& name, Model model) {
+  models_.insert_or_assign(name, std::move(model));
+}
 
 const Corpus& RunState::calibration_corpus() {
   if (!calibration_corpus_) calibration_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.calibration").options));
@@ -107,7 +137,8 @@ const Corpus& RunState::calibration_corpus() {
 }
 
 const Corpus& RunState::healing_corpus() {
-  if (!recipe_.Has("data.healing")) throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
+  if (!recipe_.Has("data.healing"))
+    throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
   if (!healing_corpus_) healing_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.healing").options));
   return *healing_corpus_;
 }
@@ -115,11 +146,13 @@ const Corpus& RunState::healing_corpus() {
 at::Tensor RunState::CalibrationWindows() {
   const Options& options = recipe_.Entry("data.calibration").options;
   if (!calibration_windows_.defined())
-    calibration_windows_ = PackWindows(tokenizer(), calibration_corpus(), options.Int("sequences"), options.Int("length"), seed());
+    calibration_windows_ =
+        PackWindows(tokenizer(), calibration_corpus(), options.Int("sequences"), options.Int("length"), seed());
   return calibration_windows_;
 }
 
-std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output, const std::function<Json()>& body) {
+std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output,
+                            const std::function<Json()>& body) {
   const std::string key = HashText(name + base_->dump() + inputs.dump());
   const bool done = manifest_.IsDone(name, key) && fs::exists(output);
   if (options_.dry_run) {
@@ -153,12 +186,14 @@ std::vector<std::string> CheckLeaks(RunState& state) {
       int64_t shared = 0;
       for (const std::string& hash : corpus->document_hashes) shared += hashes.contains(hash) ? 1 : 0;
       if (shared > 0)
-        leaks.push_back(fmt::format("{}: {} of {} documents are also evaluated on by {} ({})", section, shared, corpus->document_hashes.size(),
-                                    recipe.Where(entry), text->path.string()));
+        leaks.push_back(fmt::format("{}: {} of {} documents are also evaluated on by {} ({})", section, shared,
+                                    corpus->document_hashes.size(), recipe.Where(entry), text->path.string()));
     }
   }
   if (!leaks.empty() && !recipe.Entry("").options.Bool("allow_leak"))
-    throw RecipeError(fmt::format("{}: {}; choose other documents, or set allow_leak: true and every report will say so", recipe.path().string(), leaks.front()));
+    throw RecipeError(
+        fmt::format("{}: {}; choose other documents, or set allow_leak: true and every report will say so",
+                    recipe.path().string(), leaks.front()));
   return leaks;
 }
 

@@ -40,12 +40,13 @@ class RunState {
   std::filesystem::path ModelPath(const std::string& name) const;
 
   const Corpus& calibration_corpus();
-  at::Tensor CalibrationWindows();                   // [sequences, length]
+  at::Tensor CalibrationWindows();  // [sequences, length]
   const Corpus& healing_corpus();
 
-  // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns the
-  // key, which later stages put into their inputs. `body` returns facts for the manifest.
-  std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output, const std::function<Json()>& body);
+  // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns
+  // the key, which later stages put into their inputs. `body` returns facts for the manifest.
+  std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output,
+                    const std::function<Json()>& body);
   // Key part that every stage has: model, dtype, device, threads, seed, LibTorch, our sources.
   const Json& base() const { return *base_; }
 
@@ -77,7 +78,8 @@ std::string CalibrateStage(RunState& state);
 std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key);
 std::string PruneStage(RunState& state, const std::string& plan_key, const std::string& calibrate_key);
 std::string HealStage(RunState& state, const std::string& prune_key);
-std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key, const std::string& dense_key);
+std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,
+                          const std::string& dense_key);
 RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, const std::vector<std::string>& leaks);
 
 // Whether the recipe's scorer or compensator reads statistics, and co-moments.

@@ -10,11 +10,13 @@ namespace espalier {
 namespace {
 
 std::vector<OptionSpec> RunOptions() {
-  return {TextOption("name", std::nullopt, "Folder of the run under `runs`; default: the recipe's folder and file name").Optional(),
+  return {TextOption("name", std::nullopt, "Folder of the run under `runs`; default: the recipe's folder and file name")
+              .Optional(),
           TextOption("question", std::nullopt, "What the recipe asks, for the report's heading").Optional(),
           TextOption("runs", "runs", "Folder that holds the run folders"),
           IntOption("seed", 0, "Seed of everything random").AtLeast(0),
-          IntOption("threads", 0, "Threads of tensor work; 0: all cores. Results are bitwise equal for equal counts").Between(0, 1024),
+          IntOption("threads", 0, "Threads of tensor work; 0: all cores. Results are bitwise equal for equal counts")
+              .Between(0, 1024),
           TextOption("device", "cpu", "cpu, cuda, cuda:1"),
           BoolOption("allow_leak", false, "Calibrate or heal on evaluation text; every report says so")};
 }
@@ -23,20 +25,33 @@ std::vector<OptionSpec> CalibrationOptions() {
   std::vector<OptionSpec> options = TextSourceOptions();
   options.push_back(IntOption("sequences", 128, "Windows of text").Between(1, 1 << 20));
   options.push_back(IntOption("length", 512, "Tokens a window").Between(8, 1 << 20));
-  options.push_back(RealOption("outlier_ratio", CalibrateOptions().outlier_ratio,
-                               "A token is apart when its largest residual value exceeds this many medians over tokens (arXiv 2410.05265)").AtLeast(1));
+  options.push_back(
+      RealOption(
+          "outlier_ratio", CalibrateOptions().outlier_ratio,
+          "A token is apart when its largest residual value exceeds this many medians over tokens (arXiv 2410.05265)")
+          .AtLeast(1));
   return options;
 }
 
 std::vector<OptionSpec> AnalyzeRecipeOptions() {
   const AnalyzeOptions d;
-  return {IntOption("tokens", 8192, "Tokens of the calibration windows that are looked at").AtLeast(64),
-          RealOption("spike_ratio", d.spike_ratio, "A channel spikes above this many medians of |h| (arXiv 2402.17762 asks 1000: too many for small models)").AtLeast(1),
-          RealOption("step_share", d.step_share, "A block steps when its FFN writes at least this share of the spike").Between(0, 1),
-          RealOption("neuron_share", d.neuron_share, "A neuron is responsible for at least this share of the step").Between(0, 1),
-          RealOption("sink_epsilon", d.sink_epsilon, "Mean attention on the first token that makes a sink (Gu et al., arXiv 2410.10781)").Between(0, 1),
-          IntOption("sink_length", d.sink_length, "Tokens over which the sink is judged (Gu et al.)").Between(2, 1 << 16),
-          RealOption("super_weight_limit", d.super_weight_limit, "|input| and |output| of w_down above it make a super weight (arXiv 2411.07191)").AtLeast(0)};
+  return {
+      IntOption("tokens", 8192, "Tokens of the calibration windows that are looked at").AtLeast(64),
+      RealOption(
+          "spike_ratio", d.spike_ratio,
+          "A channel spikes above this many medians of |h| (arXiv 2402.17762 asks 1000: too many for small models)")
+          .AtLeast(1),
+      RealOption("step_share", d.step_share, "A block steps when its FFN writes at least this share of the spike")
+          .Between(0, 1),
+      RealOption("neuron_share", d.neuron_share, "A neuron is responsible for at least this share of the step")
+          .Between(0, 1),
+      RealOption("sink_epsilon", d.sink_epsilon,
+                 "Mean attention on the first token that makes a sink (Gu et al., arXiv 2410.10781)")
+          .Between(0, 1),
+      IntOption("sink_length", d.sink_length, "Tokens over which the sink is judged (Gu et al.)").Between(2, 1 << 16),
+      RealOption("super_weight_limit", d.super_weight_limit,
+                 "|input| and |output| of w_down above it make a super weight (arXiv 2411.07191)")
+          .AtLeast(0)};
 }
 
 std::vector<OptionSpec> BudgetOptions() {
@@ -62,19 +77,45 @@ std::vector<SectionSpec> RunSchema() {
       {"data.healing", kMap, "What the pruned model is trained on", TextSourceOptions(), "", "", false, ""},
       {"analyze", kMap, "How spikes and sinks are found", AnalyzeRecipeOptions(), "", "", false, ""},
       {"protect", kComponentList, "Units that must stay", {}, "rule", "protection rule", false, ""},
-      {"prune", kMap, "What is cut",
-       {TextListOption("units", std::vector<std::string>{"kv_group", "ffn_channel"}, "Kinds of units that may go").OneOf({"kv_group", "ffn_channel"})},
-       "", "", true, ""},
-      {"prune.score", kComponent, "Importance of units",
-       {BoolOption("exclude_sink_tokens", d.exclude_sink_tokens, "Moments of ordinary tokens only, without spike and sink tokens")},
-       "method", "scorer", false, "wifv"},
+      {"prune",
+       kMap,
+       "What is cut",
+       {TextListOption("units", std::vector<std::string>{"kv_group", "ffn_channel"}, "Kinds of units that may go")
+            .OneOf({"kv_group", "ffn_channel"})},
+       "",
+       "",
+       true,
+       ""},
+      {"prune.score",
+       kComponent,
+       "Importance of units",
+       {BoolOption("exclude_sink_tokens", d.exclude_sink_tokens,
+                   "Moments of ordinary tokens only, without spike and sink tokens")},
+       "method",
+       "scorer",
+       false,
+       "wifv"},
       {"prune.budget", kMap, "How much goes", BudgetOptions(), "", "", true, ""},
-      {"prune.allocate", kComponent, "Where it goes",
+      {"prune.allocate",
+       kComponent,
+       "Where it goes",
        {IntOption("min_kv_groups", d.min_kv_groups, "KV groups that every block keeps; 0: attention may go").AtLeast(0),
-        IntOption("min_ffn_channels", d.min_ffn_channels, "FFN channels that every block keeps; 0: the FFN may go").AtLeast(0)},
-       "method", "allocator", false, "global"},
-      {"prune.compensate", kComponent, "How the remaining weights make up for it", {}, "method", "compensator", false, "least_squares"},
-      {"heal", kComponent, "Fine-tuning of the pruned model", HealRecipeOptions(), "method", "healing method", false, ""},
+        IntOption("min_ffn_channels", d.min_ffn_channels, "FFN channels that every block keeps; 0: the FFN may go")
+            .AtLeast(0)},
+       "method",
+       "allocator",
+       false,
+       "global"},
+      {"prune.compensate",
+       kComponent,
+       "How the remaining weights make up for it",
+       {},
+       "method",
+       "compensator",
+       false,
+       "least_squares"},
+      {"heal", kComponent, "Fine-tuning of the pruned model", HealRecipeOptions(), "method", "healing method", false,
+       ""},
       {"evaluate", kComponentList, "What is measured of dense, pruned and healed", {}, "suite", "evaluator", false, ""},
       {"gates", kComponentList, "Limits that decide the exit code", {}, "metric", "gate", false, ""},
   };

@@ -29,7 +29,9 @@ constexpr double kMaskEqualsCut = 1e-4;  // relative, float32; bfloat16 rounds a
 constexpr double kMaskEqualsCutBfloat16 = 3e-2;
 constexpr int64_t kCheckTokens = 256;
 
-Json EntryJson(const RecipeEntry& entry) { return {{"name", entry.name}, {"options", entry.options.ToJson()}}; }
+Json EntryJson(const RecipeEntry& entry) {
+  return {{"name", entry.name}, {"options", entry.options.ToJson()}};
+}
 
 Json ListJson(const std::vector<RecipeEntry>& entries) {
   Json json = Json::array();
@@ -39,14 +41,18 @@ Json ListJson(const std::vector<RecipeEntry>& entries) {
 
 Json CalibrationData(RunState& state) {
   const Options& options = state.recipe().Entry("data.calibration").options;
-  return {{"corpus", state.calibration_corpus().sha256}, {"sequences", options.Int("sequences")}, {"length", options.Int("length")}};
+  return {{"corpus", state.calibration_corpus().sha256},
+          {"sequences", options.Int("sequences")},
+          {"length", options.Int("length")}};
 }
 
 bool Needs(const ComponentInfo& info, std::string_view what) {
   return std::find(info.needs.begin(), info.needs.end(), what) != info.needs.end();
 }
 
-const RecipeEntry& Part(const Recipe& recipe, std::string_view section) { return recipe.Entry(section); }
+const RecipeEntry& Part(const Recipe& recipe, std::string_view section) {
+  return recipe.Entry(section);
+}
 
 bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
   return Needs(Registry<Scorer>::Find(Part(recipe, "prune.score").name).info, what) ||
@@ -65,18 +71,25 @@ void SaveAndReload(RunState& state, const Model& model, const std::string& name)
   const at::NoGradGuard no_grad;
   const at::Tensor ids = CheckIds(state);
   if (!at::equal(Logits(model, ids), Logits(loaded, ids)))
-    throw NumericError(fmt::format("{}: the model loaded back gives other logits than the one that was saved; please report this", state.ModelPath(name).string()));
+    throw NumericError(
+        fmt::format("{}: the model loaded back gives other logits than the one that was saved; please report this",
+                    state.ModelPath(name).string()));
   state.KeepModel(name, std::move(loaded));
 }
 
 Json CurveJson(const HealCurve& curve) {
-  return {{"schema", "espalier.heal/1"}, {"tokens", curve.tokens}, {"loss", curve.loss}, {"validation_tokens", curve.validation_tokens},
+  return {{"schema", "espalier.heal/1"},
+          {"tokens", curve.tokens},
+          {"loss", curve.loss},
+          {"validation_tokens", curve.validation_tokens},
           {"validation_loss", curve.validation_loss}};
 }
 
 }  // namespace
 
-bool NeedsStatistics(const Recipe& recipe) { return NeedsFromStatistics(recipe, "moments") || NeedsFromStatistics(recipe, "products"); }
+bool NeedsStatistics(const Recipe& recipe) {
+  return NeedsFromStatistics(recipe, "moments") || NeedsFromStatistics(recipe, "products");
+}
 
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key) {
   const Options& recipe = state.recipe().Entry("analyze").options;
@@ -103,7 +116,8 @@ std::string CalibrateStage(RunState& state) {
   CalibrateOptions options;
   options.outlier_ratio = state.recipe().Entry("data.calibration").options.Real("outlier_ratio");
   options.products = NeedsFromStatistics(state.recipe(), "products");
-  const Json inputs = {{"data", CalibrationData(state)}, {"outlier_ratio", options.outlier_ratio}, {"products", options.products}};
+  const Json inputs = {
+      {"data", CalibrationData(state)}, {"outlier_ratio", options.outlier_ratio}, {"products", options.products}};
   return state.Stage("calibrate", inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
     SaveStatistics(Calibrate(state.dense(), windows, options), output);
@@ -114,35 +128,46 @@ std::string CalibrateStage(RunState& state) {
 std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key) {
   const Recipe& recipe = state.recipe();
   const fs::path output = state.folder() / "plan.json";
-  const Json inputs = {{"analyze", analyze_key}, {"calibrate", calibrate_key}, {"protect", ListJson(recipe.List("protect"))},
-                       {"units", recipe.Entry("prune").options.ToJson()}, {"score", EntryJson(Part(recipe, "prune.score"))},
-                       {"budget", recipe.Entry("prune.budget").options.ToJson()}, {"allocate", EntryJson(Part(recipe, "prune.allocate"))},
+  const Json inputs = {{"analyze", analyze_key},
+                       {"calibrate", calibrate_key},
+                       {"protect", ListJson(recipe.List("protect"))},
+                       {"units", recipe.Entry("prune").options.ToJson()},
+                       {"score", EntryJson(Part(recipe, "prune.score"))},
+                       {"budget", recipe.Entry("prune.budget").options.ToJson()},
+                       {"allocate", EntryJson(Part(recipe, "prune.allocate"))},
                        {"compensate", Part(recipe, "prune.compensate").name}};
   return state.Stage("plan", inputs, output, [&]() -> Json {
     const fs::path analyzed = state.folder() / "analyze" / "dense.json";
     const Phenomena phenomena = PhenomenaFromJson(ReadJson(analyzed), analyzed.string());
     std::vector<Protection> protections;
     for (const RecipeEntry& entry : recipe.List("protect"))
-      for (Protection& protection : Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(state.dense().config, phenomena))
+      for (Protection& protection :
+           Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(state.dense().config, phenomena))
         protections.push_back(std::move(protection));
     PlanOptions options;
     options.scorer_name = Part(recipe, "prune.score").name;
     options.allocator_name = Part(recipe, "prune.allocate").name;
-    for (const std::string& kind : recipe.Entry("prune").options.TextList("units")) options.kinds.push_back(ParseUnitKind(kind));
+    for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
+      options.kinds.push_back(ParseUnitKind(kind));
     options.exclude_sink_tokens = Part(recipe, "prune.score").options.Bool("exclude_sink_tokens");
     options.budget_of = recipe.Entry("prune.budget").options.Text("of");
     options.remove = recipe.Entry("prune.budget").options.Real("remove");
     options.min_kv_groups = Part(recipe, "prune.allocate").options.Int("min_kv_groups");
     options.min_ffn_channels = Part(recipe, "prune.allocate").options.Int("min_ffn_channels");
-    options.compensation_adds_bias = Registry<Compensator>::Create(Part(recipe, "prune.compensate").name, Part(recipe, "prune.compensate").options)->AddsBias();
+    options.compensation_adds_bias =
+        Registry<Compensator>::Create(Part(recipe, "prune.compensate").name, Part(recipe, "prune.compensate").options)
+            ->AddsBias();
     std::optional<Statistics> statistics;
     if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
     Plan plan = MakePlan(state.dense(), statistics ? &*statistics : nullptr,
                          *Registry<Scorer>::Create(options.scorer_name, Part(recipe, "prune.score").options),
-                         *Registry<Allocator>::Create(options.allocator_name, Part(recipe, "prune.allocate").options), protections, options);
+                         *Registry<Allocator>::Create(options.allocator_name, Part(recipe, "prune.allocate").options),
+                         protections, options);
     plan.model_sha256 = state.base().at("model").get<std::string>();
     WriteJson(output, PlanToJson(plan));
-    return {{"requested", plan.requested_share}, {"achieved", plan.achieved_share}, {"protected", plan.protected_units.size()}};
+    return {{"requested", plan.requested_share},
+            {"achieved", plan.achieved_share},
+            {"protected", plan.protected_units.size()}};
   });
 }
 
@@ -158,10 +183,12 @@ std::string PruneStage(RunState& state, const std::string& plan_key, const std::
     LogInfo("self-check: the cut model's logits equal the masked model's within {:.1e} (relative)", difference);
     if (NeedsStatistics(state.recipe())) {
       const Statistics statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
-      Compensate(state.dense(), plan, statistics, *Registry<Compensator>::Create(compensate.name, compensate.options), cut);
+      Compensate(state.dense(), plan, statistics, *Registry<Compensator>::Create(compensate.name, compensate.options),
+                 cut);
     }
     if (CountBlockParameters(cut) != plan.pruned.block_parameters)
-      throw InternalError(fmt::format("the pruned model has {} block parameters, the plan says {}", CountBlockParameters(cut), plan.pruned.block_parameters));
+      throw InternalError(fmt::format("the pruned model has {} block parameters, the plan says {}",
+                                      CountBlockParameters(cut), plan.pruned.block_parameters));
     SaveAndReload(state, cut, "pruned");
     return {{"mask_equals_cut", difference}, {"mask_equals_cut_limit", limit}};
   });
@@ -173,28 +200,38 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
   return state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
     const HealOptions options = HealOptionsFrom(entry.options, state.seed());
     // The name carries the inputs: the state of another healing is never taken for this one's.
-    const fs::path unfinished = state.folder() / fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
+    const fs::path unfinished =
+        state.folder() /
+        fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
     for (const auto& file : fs::directory_iterator(state.folder()))
-      if (file.path() != unfinished && file.path().filename().string().starts_with("heal-") && file.path().extension() == ".safetensors") fs::remove(file.path());
+      if (file.path() != unfinished && file.path().filename().string().starts_with("heal-") &&
+          file.path().extension() == ".safetensors")
+        fs::remove(file.path());
     const at::Tensor windows = PackWindows(state.tokenizer(), state.healing_corpus(), 0, options.length, state.seed());
-    const HealResult healed = Heal(state.ModelNamed("pruned"), windows, *Registry<HealingMethod>::Create(entry.name, entry.options), options, unfinished);
+    const HealResult healed = Heal(state.ModelNamed("pruned"), windows,
+                                   *Registry<HealingMethod>::Create(entry.name, entry.options), options, unfinished);
     WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
     SaveAndReload(state, healed.model, "healed");
     fs::remove(unfinished);
     Json facts = {{"steps", healed.curve.loss.size()}};
-    if (!healed.curve.validation_loss.empty()) facts["validation_loss"] = {healed.curve.validation_loss.front(), healed.curve.validation_loss.back()};
+    if (!healed.curve.validation_loss.empty())
+      facts["validation_loss"] = {healed.curve.validation_loss.front(), healed.curve.validation_loss.back()};
     return facts;
   });
 }
 
-std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key, const std::string& dense_key) {
+std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,
+                          const std::string& dense_key) {
   const fs::path folder = state.folder() / "evaluate" / model_name;
   Json texts = Json::array();
   for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
     texts.push_back(text ? ReadCorpus(*text).sha256 : "");
   }
-  const Json inputs = {{"model", model_key}, {"dense", dense_key}, {"evaluate", ListJson(state.recipe().List("evaluate"))}, {"texts", texts}};
+  const Json inputs = {{"model", model_key},
+                       {"dense", dense_key},
+                       {"evaluate", ListJson(state.recipe().List("evaluate"))},
+                       {"texts", texts}};
   return state.Stage("evaluate." + model_name, inputs, folder, [&]() -> Json {
     Json facts = Json::object();
     EvaluationInput input{state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt};

@@ -17,7 +17,8 @@ class Magnitude final : public Scorer {
     for (int64_t unit = 0; unit < space.size(); ++unit) {
       for (const Slice& slice : space.Owns(unit)) {
         auto& sum = sums[slice.role];
-        if (!sum.defined()) sum = block.At(slice.role).weight.to(at::kDouble).square().sum(slice.axis == Axis::kRows ? 1 : 0).cpu();
+        if (!sum.defined())
+          sum = block.At(slice.role).weight.to(at::kDouble).square().sum(slice.axis == Axis::kRows ? 1 : 0).cpu();
         score[unit][0] += sum.narrow(0, slice.first, slice.count).sum();
       }
     }
@@ -25,9 +26,13 @@ class Magnitude final : public Scorer {
   }
 };
 
-const bool kRegistered = Registry<Scorer>::Register(
-    {"magnitude", "Sum of squares of the unit's weights (group L2)", "Li et al. 2017, arXiv 1608.08710; sum over the unit's matrices is ours", {}, {}},
-    [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<Magnitude>(); });
+const bool kRegistered =
+    Registry<Scorer>::Register({"magnitude",
+                                "Sum of squares of the unit's weights (group L2)",
+                                "Li et al. 2017, arXiv 1608.08710; sum over the unit's matrices is ours",
+                                {},
+                                {}},
+                               [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<Magnitude>(); });
 
 }  // namespace
 }  // namespace espalier

@@ -26,13 +26,15 @@ at::Tensor PerUnit(const ScoreInput& input, const at::Tensor& columns) {
   std::vector<at::Tensor> rows;
   if (input.kind == UnitKind::kFfnChannel) {  // one column each, in order
     if (columns.size(0) != space.size())
-      throw ShapeError(fmt::format("block {}: statistics of {} FFN channels, the model has {}", input.block, columns.size(0), space.size()));
+      throw ShapeError(fmt::format("block {}: statistics of {} FFN channels, the model has {}", input.block,
+                                   columns.size(0), space.size()));
     return columns.to(at::kDouble).cpu().unsqueeze(1);
   }
   for (int64_t unit = 0; unit < space.size(); ++unit) {
     const std::vector<int64_t> owned = space.ConsumerColumns(unit);
     if (owned.back() >= columns.size(0))
-      throw ShapeError(fmt::format("block {}: statistics of {} columns, unit {} owns column {}", input.block, columns.size(0), unit, owned.back()));
+      throw ShapeError(fmt::format("block {}: statistics of {} columns, unit {} owns column {}", input.block,
+                                   columns.size(0), unit, owned.back()));
     rows.push_back(columns.to(at::kDouble).cpu().index_select(0, at::tensor(owned, at::kLong)));
   }
   return at::stack(rows);
@@ -41,11 +43,13 @@ at::Tensor PerUnit(const ScoreInput& input, const at::Tensor& columns) {
 at::Tensor CheckedScore(const Scorer& scorer, std::string_view name, const ScoreInput& input) {
   const at::Tensor score = scorer.Score(input);
   const UnitSpace space(input.model, input.block, input.kind);
-  ESPALIER_CHECK(score.dim() == 2 && score.size(0) == space.size() && score.scalar_type() == at::kDouble, "a scorer returns [units, parts] float64");
+  ESPALIER_CHECK(score.dim() == 2 && score.size(0) == space.size() && score.scalar_type() == at::kDouble,
+                 "a scorer returns [units, parts] float64");
   const at::Tensor bad = at::isfinite(score).logical_not().any(1).nonzero();
   if (bad.numel() > 0)
-    throw NumericError(fmt::format("scorer {}: {}: the score is not finite; look at this block's weights and statistics", name,
-                                   UnitText({input.block, input.kind, bad[0].item<int64_t>()})));
+    throw NumericError(
+        fmt::format("scorer {}: {}: the score is not finite; look at this block's weights and statistics", name,
+                    UnitText({input.block, input.kind, bad[0].item<int64_t>()})));
   return score;
 }
 

@@ -1,5 +1,5 @@
-// Wanda, Sun et al. 2023, arXiv 2306.11695 eq. (1): S_ij = |W_ij| ||X_j||_2, averaged over the output rows i and read per
-// input column j: the structured form of An et al. 2023, arXiv 2312.11983 (WIFN).
+// Wanda, Sun et al. 2023, arXiv 2306.11695 eq. (1): S_ij = |W_ij| ||X_j||_2, averaged over the output rows i and read
+// per input column j: the structured form of An et al. 2023, arXiv 2312.11983 (WIFN).
 #include <ATen/ATen.h>
 
 #include "espalier/score/scorer.h"
@@ -11,15 +11,20 @@ class WandaSp final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
     const UnitSpace space(input.model, input.block, input.kind);
-    const at::Tensor& w = input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;  // [C, n]
-    const at::Tensor norm = MomentsFor(input).SumOfSquares().sqrt();                                            // [n]
-    return PerUnit(input, w.abs().to(at::kDouble).mean(0).cpu() * norm);                                        // [units, parts]
+    const at::Tensor& w =
+        input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;  // [C, n]
+    const at::Tensor norm = MomentsFor(input).SumOfSquares().sqrt();                          // [n]
+    return PerUnit(input, w.abs().to(at::kDouble).mean(0).cpu() * norm);                      // [units, parts]
   }
 };
 
-const bool kRegistered = Registry<Scorer>::Register(
-    {"wanda_sp", "mean_i |W_ij| ||X_j||_2 of the consumer's input columns", "Sun et al. 2023, arXiv 2306.11695; structured: arXiv 2312.11983", {"moments"}, {}},
-    [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<WandaSp>(); });
+const bool kRegistered =
+    Registry<Scorer>::Register({"wanda_sp",
+                                "mean_i |W_ij| ||X_j||_2 of the consumer's input columns",
+                                "Sun et al. 2023, arXiv 2306.11695; structured: arXiv 2312.11983",
+                                {"moments"},
+                                {}},
+                               [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<WandaSp>(); });
 
 }  // namespace
 }  // namespace espalier

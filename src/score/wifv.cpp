@@ -12,14 +12,19 @@ class Wifv final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
     const UnitSpace space(input.model, input.block, input.kind);
-    const at::Tensor& w = input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;  // [C, n]
-    return PerUnit(input, MomentsFor(input).Variance() * w.to(at::kDouble).square().sum(0).cpu());              // [units, parts]
+    const at::Tensor& w =
+        input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;        // [C, n]
+    return PerUnit(input, MomentsFor(input).Variance() * w.to(at::kDouble).square().sum(0).cpu());  // [units, parts]
   }
 };
 
-const bool kRegistered = Registry<Scorer>::Register(
-    {"wifv", "Variance of the input column times the squared norm of its weights", "FLAP, An et al. 2023, arXiv 2312.11983", {"moments"}, {}},
-    [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<Wifv>(); });
+const bool kRegistered =
+    Registry<Scorer>::Register({"wifv",
+                                "Variance of the input column times the squared norm of its weights",
+                                "FLAP, An et al. 2023, arXiv 2312.11983",
+                                {"moments"},
+                                {}},
+                               [](const Options&) -> std::unique_ptr<Scorer> { return std::make_unique<Wifv>(); });
 
 }  // namespace
 }  // namespace espalier

@@ -1,4 +1,5 @@
-// The command on SmolLM2-135M: the whole pipeline at a size that takes about a minute, and every mistake a user can make.
+// The command on SmolLM2-135M: the whole pipeline at a size that takes about a minute, and every mistake a user can
+// make.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -7,10 +8,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "support/command.h"
 #include "espalier/core/files.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/json.h"
+#include "support/command.h"
 #include "support/support.h"
 
 namespace espalier {
@@ -20,10 +21,21 @@ namespace fs = std::filesystem;
 
 // The starter recipe, made small.
 std::vector<std::string> SmallRun(const fs::path& runs, const std::string& name, std::vector<std::string> more = {}) {
-  std::vector<std::string> arguments = {"run", "recipes/smollm2-135m/starter.yaml", "runs=" + runs.string(), "name=" + name,
-                                        "data.calibration.sequences=4", "data.calibration.length=256", "analyze.tokens=512",
-                                        "heal.tokens=2048", "heal.length=128", "heal.batch=4", "heal.validation_windows=2",
-                                        "evaluate.0.windows=1", "evaluate.1.windows=1", "evaluate.2.length=64", "evaluate.2.repeats=1"};
+  std::vector<std::string> arguments = {"run",
+                                        "recipes/smollm2-135m/starter.yaml",
+                                        "runs=" + runs.string(),
+                                        "name=" + name,
+                                        "data.calibration.sequences=4",
+                                        "data.calibration.length=256",
+                                        "analyze.tokens=512",
+                                        "heal.tokens=2048",
+                                        "heal.length=128",
+                                        "heal.batch=4",
+                                        "heal.validation_windows=2",
+                                        "evaluate.0.windows=1",
+                                        "evaluate.1.windows=1",
+                                        "evaluate.2.length=64",
+                                        "evaluate.2.repeats=1"};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
@@ -40,10 +52,11 @@ TEST_F(EndToEnd, ARunPrunesHealsEvaluatesReportsAndIsReusedByTheNext) {
   const Outcome first = RunCommand(SmallRun(folder_.path(), "small"));
   ASSERT_EQ(first.code, 0) << first.err;
   const fs::path run = folder_ / "small";
-  for (const char* file : {"recipe.yaml", "manifest.json", "plan.json", "analyze/dense.json", "analyze/pruned.json", "analyze/healed.json",
-                           "calibrate/statistics.safetensors", "pruned/model.safetensors", "pruned/config.json", "pruned/tokenizer.json",
-                           "healed/model.safetensors", "evaluate/healed/perplexity-c4.json", "evaluate/dense/perplexity-wikitext-2.nll.safetensors",
-                           "report.json", "report.md", "report.html", "log.jsonl"})
+  for (const char* file :
+       {"recipe.yaml", "manifest.json", "plan.json", "analyze/dense.json", "analyze/pruned.json", "analyze/healed.json",
+        "calibrate/statistics.safetensors", "pruned/model.safetensors", "pruned/config.json", "pruned/tokenizer.json",
+        "healed/model.safetensors", "evaluate/healed/perplexity-c4.json",
+        "evaluate/dense/perplexity-wikitext-2.nll.safetensors", "report.json", "report.md", "report.html", "log.jsonl"})
     EXPECT_TRUE(fs::exists(run / file)) << file;
   EXPECT_NE(first.out.find("pruned"), std::string::npos);
   EXPECT_NE(first.out.find("report.html"), std::string::npos);
@@ -53,12 +66,14 @@ TEST_F(EndToEnd, ARunPrunesHealsEvaluatesReportsAndIsReusedByTheNext) {
   EXPECT_LE(plan.at("budget").at("achieved_share").get<double>(), 0.2);
   const Json heal = ReadJson(run / "heal.json");
   EXPECT_LT(heal.at("validation_loss").back().get<double>(), heal.at("validation_loss").front().get<double>());
-  EXPECT_LT(ReadJson(run / "manifest.json").at("stages").at("prune").at("facts").at("mask_equals_cut").get<double>(), 1e-4);
+  EXPECT_LT(ReadJson(run / "manifest.json").at("stages").at("prune").at("facts").at("mask_equals_cut").get<double>(),
+            1e-4);
 
   const std::string healed = HashFile(run / "healed/model.safetensors");
   const Outcome second = RunCommand(SmallRun(folder_.path(), "small"));
   ASSERT_EQ(second.code, 0) << second.err;
-  for (const char* stage : {"analyze.dense", "calibrate", "plan", "prune", "heal", "evaluate.dense", "evaluate.pruned", "evaluate.healed"})
+  for (const char* stage :
+       {"analyze.dense", "calibrate", "plan", "prune", "heal", "evaluate.dense", "evaluate.pruned", "evaluate.healed"})
     EXPECT_NE(second.err.find(fmt::format("{:<20} reused", stage)), std::string::npos) << stage << "\n" << second.err;
   EXPECT_EQ(HashFile(run / "healed/model.safetensors"), healed);
   EXPECT_EQ(second.out, first.out);
@@ -73,11 +88,14 @@ TEST_F(EndToEnd, ARunPrunesHealsEvaluatesReportsAndIsReusedByTheNext) {
   EXPECT_EQ(repeated.err.find("would run"), std::string::npos) << repeated.err;
 
   // What was written is a checkpoint like any other.
-  const Outcome evaluated = RunCommand({"eval", (run / "pruned").string(), "data=eval/data/wikitext-2/wiki.test.raw", "windows=1",
-                                        "--out", (folder_ / "eval").string(), "-q"});
+  const Outcome evaluated = RunCommand({"eval", (run / "pruned").string(), "data=eval/data/wikitext-2/wiki.test.raw",
+                                        "windows=1", "--out", (folder_ / "eval").string(), "-q"});
   ASSERT_EQ(evaluated.code, 0) << evaluated.err;
-  const auto perplexity = [](const fs::path& file) { return ReadJson(file).at("metrics").at(0).at("value").get<double>(); };
-  EXPECT_DOUBLE_EQ(perplexity(folder_ / "eval/perplexity-wiki.test.json"), perplexity(run / "evaluate/pruned/perplexity-wikitext-2.json"));
+  const auto perplexity = [](const fs::path& file) {
+    return ReadJson(file).at("metrics").at(0).at("value").get<double>();
+  };
+  EXPECT_DOUBLE_EQ(perplexity(folder_ / "eval/perplexity-wiki.test.json"),
+                   perplexity(run / "evaluate/pruned/perplexity-wikitext-2.json"));
 }
 
 TEST_F(EndToEnd, ARunKilledWhileHealingGoesOnToTheSameBytes) {
@@ -90,7 +108,8 @@ TEST_F(EndToEnd, ARunKilledWhileHealingGoesOnToTheSameBytes) {
       if (entry.path().filename().string().starts_with("heal-")) return true;
     return false;
   };
-  ASSERT_TRUE(RunAndKillWhen(SmallRun(folder_.path(), "killed", until), has_checkpoint)) << "the run ended before it could be killed";
+  ASSERT_TRUE(RunAndKillWhen(SmallRun(folder_.path(), "killed", until), has_checkpoint))
+      << "the run ended before it could be killed";
   EXPECT_FALSE(fs::exists(killed / "healed"));
   ASSERT_EQ(RunCommand(SmallRun(folder_.path(), "killed", until)).code, 0);
   EXPECT_NE(ReadFile(killed / "log.jsonl").find("heal: goes on at step"), std::string::npos);
@@ -118,7 +137,8 @@ TEST_F(EndToEnd, MistakesInFilesAndRecipesAreOneLineEach) {
   ExpectMistake(small({"model.path=models/none.gguf"}), "models/none.gguf");
   ExpectMistake(small({"prune.budget.remove=0.95"}), "at most 0.9");
   ExpectMistake(small({"data.calibration.sequences=100000"}), "expected at least 25,600,000");
-  ExpectMistake(small({"data.calibration.path=eval/data/wikitext-2/wiki.test.raw", "data.calibration.last_document=1"}), "also evaluated on");
+  ExpectMistake(small({"data.calibration.path=eval/data/wikitext-2/wiki.test.raw", "data.calibration.last_document=1"}),
+                "also evaluated on");
   ExpectMistake(small({"device=cuda:7"}), "cuda:7");
   ExpectMistake(small({"data.healing.first_document=900", "data.healing.last_document=2000"}), "1000");
   const fs::path truncated = folder_ / "truncated.gguf";
@@ -138,11 +158,13 @@ TEST_F(EndToEnd, ASecondRunOnTheSameFolderIsRefused) {
 TEST_F(EndToEnd, AFullDiskLeavesNothingHalfWrittenAndTheRerunGoesOn) {
   const fs::path disk = folder_ / "disk";
   fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16m") != 0) GTEST_SKIP() << "needs the right to mount a small file system";
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16m") != 0)
+    GTEST_SKIP() << "needs the right to mount a small file system";
   const auto run = SmallRun(disk, "full", {"--until", "calibrate", "-q"});
   const Outcome outcome = RunCommand(run);
   int leftovers = 0;
-  for (const auto& entry : fs::recursive_directory_iterator(disk)) leftovers += entry.path().filename().string().find(".tmp-") != std::string::npos;
+  for (const auto& entry : fs::recursive_directory_iterator(disk))
+    leftovers += entry.path().filename().string().find(".tmp-") != std::string::npos;
   const bool analyzed = fs::exists(disk / "full/analyze/dense.json");
   ::umount2(disk.c_str(), MNT_DETACH);
   EXPECT_EQ(outcome.code, 2) << outcome.err;

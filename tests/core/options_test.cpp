@@ -83,7 +83,8 @@ TEST(FileLock, RefusesASecondHolder) {
 
 TEST(ReadJson, RefusesDuplicateKeysAndDeepNesting) {
   EXPECT_EQ(MessageOf([] { ParseJson(R"({"a":1,"a":2})", "f.json"); }), "f.json: duplicate JSON key 'a'");
-  EXPECT_EQ(MessageOf([] { ParseJson(std::string(1000, '['), "f.json"); }), "f.json: JSON nested deeper than 64 levels");
+  EXPECT_EQ(MessageOf([] { ParseJson(std::string(1000, '['), "f.json"); }),
+            "f.json: JSON nested deeper than 64 levels");
   EXPECT_EQ(MessageOf([] { ParseJson(R"({"a":)", "f.json"); }),
             "f.json: not valid JSON at byte 6; expected a complete UTF-8 JSON document");
 }

@@ -20,7 +20,9 @@ std::filesystem::path Fixture(const std::string& name) {
   return std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/model/fixtures" / name;
 }
 
-double LargestDifference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+double LargestDifference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
 
 // Compares every tap that the dump has, by name.
 class Comparer : public Observer {
@@ -28,7 +30,9 @@ class Comparer : public Observer {
   explicit Comparer(const NamedTensors& expected) : expected_(expected) {}
   bool Wants(int64_t, Site) const override { return true; }
   void Observe(int64_t block, Site site, const at::Tensor& value) override {
-    const std::string name = site == Site::kFinalNorm || site == Site::kLogits ? std::string(SiteName(site)) : fmt::format("block{}.{}", block, SiteName(site));
+    const std::string name = site == Site::kFinalNorm || site == Site::kLogits
+                                 ? std::string(SiteName(site))
+                                 : fmt::format("block{}.{}", block, SiteName(site));
     const auto found = expected_.find(name);
     ASSERT_NE(found, expected_.end()) << "no tap " << name << " in the dump";
     ASSERT_EQ(value.sizes(), found->second.sizes()) << name;
@@ -99,7 +103,8 @@ TEST_F(SmolModel, LogitsMatchTransformersWithinTwoThousandths) {
   const NamedTensors expected = LoadTensors(Fixture("smollm2-logits.safetensors"));
   const at::Tensor ids = expected.at("input_ids").reshape({1, -1});
   const at::Tensor logits = Logits(*model_, ids).squeeze(0);  // [256, V]
-  const at::Tensor rows = logits.index_select(0, expected.at("positions")).index_select(1, expected.at("logit_index").to(at::kLong));
+  const at::Tensor rows =
+      logits.index_select(0, expected.at("positions")).index_select(1, expected.at("logit_index").to(at::kLong));
   EXPECT_LT(LargestDifference(rows, expected.at("logits")), 2e-3);
   EXPECT_TRUE(at::equal(logits.argmax(1), expected.at("argmax")));
   EXPECT_LT(LargestDifference(logits.logsumexp(1), expected.at("logsumexp")), 2e-3);
@@ -117,7 +122,8 @@ TEST_F(SmolModel, BfloatSixteenStaysNearFloat) {
 TEST_F(SmolModel, PerplexityOfFourWindowsIsTheReferences) {
   const at::NoGradGuard no_grad;
   const auto tokenizer = Tokenizer::Open(ModelPath());
-  const std::vector<int32_t> ids = tokenizer->Encode(ReadCorpus({DataPath("wikitext-2/wiki.test.raw"), 0, std::nullopt}).documents.at(0));
+  const std::vector<int32_t> ids =
+      tokenizer->Encode(ReadCorpus({DataPath("wikitext-2/wiki.test.raw"), 0, std::nullopt}).documents.at(0));
   ASSERT_EQ(ids.size(), 303415u);
   const at::Tensor all = at::tensor(at::ArrayRef<int32_t>(ids), at::kInt).to(at::kLong);
   double sum = 0;

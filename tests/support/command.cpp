@@ -14,7 +14,8 @@
 namespace espalier {
 namespace {
 
-pid_t Start(const std::vector<std::string>& arguments, const std::filesystem::path& out, const std::filesystem::path& err) {
+pid_t Start(const std::vector<std::string>& arguments, const std::filesystem::path& out,
+            const std::filesystem::path& err) {
   const pid_t child = ::fork();
   if (child != 0) return child;
   ::dup2(::open(out.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644), STDOUT_FILENO);
@@ -32,7 +33,8 @@ Outcome RunCommand(const std::vector<std::string>& arguments) {
   const TempFolder folder;
   int status = 0;
   ::waitpid(Start(arguments, folder / "out", folder / "err"), &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), ReadFile(folder / "out"), ReadFile(folder / "err")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), ReadFile(folder / "out"),
+          ReadFile(folder / "err")};
 }
 
 bool RunAndKillWhen(const std::vector<std::string>& arguments, const std::function<bool()>& when) {

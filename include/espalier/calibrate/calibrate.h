@@ -1,5 +1,6 @@
 #pragma once
-// One pass over the calibration windows, block by block: memory holds one block's activations, whatever the model's depth.
+// One pass over the calibration windows, block by block: memory holds one block's activations, whatever the model's
+// depth.
 #include <ATen/core/Tensor.h>
 
 #include <functional>
@@ -10,9 +11,9 @@
 namespace espalier {
 
 struct CalibrateOptions {
-  bool products = false;       // also co-moments, for least squares
-  double outlier_ratio = 64;   // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median across tokens
-  int64_t batch = 8;           // windows at a time
+  bool products = false;      // also co-moments, for least squares
+  double outlier_ratio = 64;  // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median across tokens
+  int64_t batch = 8;          // windows at a time
 };
 
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site.
@@ -23,14 +24,14 @@ Statistics Calibrate(const Model& model, const at::Tensor& windows, const Calibr
 // outliers depend on no other window. input, output [B, T, C] -> [B, T] bool.
 at::Tensor OutlierTokens(const at::Tensor& input, const at::Tensor& output, double ratio);
 
-// Drives `windows` through the model one block at a time: for each block, for each batch, `visit` gets the block's number,
-// the index of the batch's first window, and the taps it asked for.
+// Drives `windows` through the model one block at a time: for each block, for each batch, `visit` gets the block's
+// number, the index of the batch's first window, and the taps it asked for.
 class BlockTaps : public Observer {
  public:
   explicit BlockTaps(std::vector<Site> sites) : sites_(std::move(sites)) {}
   bool Wants(int64_t block, Site site) const override;
   void Observe(int64_t block, Site site, const at::Tensor& value) override;
-  const at::Tensor& At(Site site) const;   // undefined when the block has no such sublayer
+  const at::Tensor& At(Site site) const;  // undefined when the block has no such sublayer
   void Clear() { values_.clear(); }
 
  private:

@@ -14,19 +14,19 @@ namespace espalier {
 // (1979), so that adding tokens in batches or merging two halves gives what one pass would.
 struct Moments {
   int64_t count = 0;
-  at::Tensor mean;              // [n] float64
-  at::Tensor squares;           // [n] float64, sum of squared deviations from the mean
-  at::Tensor max;               // [n] float64, largest absolute value
-  at::Tensor max_at;            // [n, 2] int64, (sequence, position) of it
-  at::Tensor products;          // [n, n] float64, co-moment: sum of deviations' products; undefined unless asked for
+  at::Tensor mean;      // [n] float64
+  at::Tensor squares;   // [n] float64, sum of squared deviations from the mean
+  at::Tensor max;       // [n] float64, largest absolute value
+  at::Tensor max_at;    // [n, 2] int64, (sequence, position) of it
+  at::Tensor products;  // [n, n] float64, co-moment: sum of deviations' products; undefined unless asked for
 
   static Moments Empty(int64_t n, bool with_products);
   // x [N, n] with where [N, 2] int64 (sequence, position) of each row; any float dtype, CPU or device.
   void Add(const at::Tensor& x, const at::Tensor& where);
   void Merge(const Moments& other);  // ShapeError when the widths differ
 
-  at::Tensor Variance() const;       // [n] float64, population
-  at::Tensor SumOfSquares() const;   // [n] float64, about zero: ||X_j||^2
+  at::Tensor Variance() const;      // [n] float64, population
+  at::Tensor SumOfSquares() const;  // [n] float64, about zero: ||X_j||^2
 };
 
 // One site of one block. Sink and spike tokens have values up to 10,000 times the others': kept apart, so that a scorer

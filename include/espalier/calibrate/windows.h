@@ -19,6 +19,7 @@ TextSource TextSourceFrom(const Options& options);
 // Documents in an order that depends on the seed, each tokenized, joined by the tokens of two newlines and cut into
 // consecutive windows: [sequences, length] int64 on the CPU. With `sequences` 0, as many as the text gives.
 // RecipeError when the text is too short, saying how many tokens there are and were asked for.
-at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length, uint64_t seed);
+at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
+                       uint64_t seed);
 
 }  // namespace espalier

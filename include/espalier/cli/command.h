@@ -6,13 +6,20 @@
 
 namespace espalier {
 
-enum ExitCode { kExitPass = 0, kExitRegression = 1, kExitUsage = 2, kExitInconclusive = 3, kExitInternal = 4, kExitInterrupted = 130 };
+enum ExitCode {
+  kExitPass = 0,
+  kExitRegression = 1,
+  kExitUsage = 2,
+  kExitInconclusive = 3,
+  kExitInternal = 4,
+  kExitInterrupted = 130
+};
 
 struct Command {
   std::string name;
-  std::string summary;    // one line of `espalier --help`
-  std::string usage;      // "RECIPE [key.path=value ...] [--until STAGE]"
-  std::string help;       // what it does, and examples
+  std::string summary;             // one line of `espalier --help`
+  std::string usage;               // "RECIPE [key.path=value ...] [--until STAGE]"
+  std::string help;                // what it does, and examples
   std::vector<std::string> flags;  // for completion: "--until"
   int (*run)(const std::vector<std::string>& arguments);
 };
@@ -20,7 +27,8 @@ struct Command {
 bool RegisterCommand(Command command);
 const std::vector<Command>& Commands();  // sorted by name
 
-// Parses the global flags (--help, --quiet, --verbose), dispatches, and turns exceptions into one line and an exit code.
+// Parses the global flags (--help, --quiet, --verbose), dispatches, and turns exceptions into one line and an exit
+// code.
 int Main(int argc, char** argv);
 
 }  // namespace espalier

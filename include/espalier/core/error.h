@@ -7,8 +7,8 @@
 
 namespace espalier {
 
-// A mistake that the caller can mend. The text says where, what was found, what was expected and what to do, in one line
-// (RecipeError: one line for each mistake in the file).
+// A mistake that the caller can mend. The text says where, what was found, what was expected and what to do, in one
+// line (RecipeError: one line for each mistake in the file).
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -44,7 +44,8 @@ class Interrupted : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The up to three of `names` nearest to `name` by edit distance, nearest first; none that is further than half its length.
+// The up to three of `names` nearest to `name` by edit distance, nearest first; none that is further than half its
+// length.
 std::vector<std::string> NearestNames(std::string_view name, const std::vector<std::string>& names);
 
 // "unknown scorer 'wnda'. Nearest: wanda. Known: ..."

@@ -15,7 +15,8 @@ std::string ReadFile(const std::filesystem::path& path, size_t max_bytes = size_
 // Replaces `path` atomically: temporary name in the same folder, flush to disk, rename. Makes the folder when missing.
 void WriteFile(const std::filesystem::path& path, std::string_view content);
 
-// A regular file open for reading at any offset. Reads copy (no mapping), so a file that shrinks is an error, not a signal.
+// A regular file open for reading at any offset. Reads copy (no mapping), so a file that shrinks is an error, not a
+// signal.
 class RandomAccessFile {
  public:
   explicit RandomAccessFile(std::filesystem::path path);  // IoError: missing, a folder, a pipe

@@ -1,8 +1,7 @@
 #pragma once
 // The JSON type of the project, declared only: include <nlohmann/json.hpp> in the .cpp that looks inside.
-#include <nlohmann/json_fwd.hpp>
-
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace espalier {

@@ -33,7 +33,8 @@ inline std::vector<int64_t> RandomOrder(int64_t n, uint64_t seed, uint64_t strea
   std::vector<int64_t> order(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) order[static_cast<size_t>(i)] = i;
   for (int64_t i = n - 1; i > 0; --i)
-    std::swap(order[static_cast<size_t>(i)], order[RandomBelow(static_cast<uint64_t>(i) + 1, seed, stream, static_cast<uint64_t>(i))]);
+    std::swap(order[static_cast<size_t>(i)],
+              order[RandomBelow(static_cast<uint64_t>(i) + 1, seed, stream, static_cast<uint64_t>(i))]);
   return order;
 }
 

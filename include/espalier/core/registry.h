@@ -13,10 +13,10 @@ namespace espalier {
 
 // What every component says about itself, once.
 struct ComponentInfo {
-  std::string name;                  // what recipes write
-  std::string doc;                   // one line: what it does
-  std::string source;                // paper and arXiv id, "ours", or why there is none
-  std::vector<std::string> needs;    // statistics it reads; empty: weights only
+  std::string name;                // what recipes write
+  std::string doc;                 // one line: what it does
+  std::string source;              // paper and arXiv id, "ours", or why there is none
+  std::vector<std::string> needs;  // statistics it reads; empty: weights only
   std::vector<OptionSpec> options;
 };
 

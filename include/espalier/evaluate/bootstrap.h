@@ -10,7 +10,7 @@ struct Interval {
 };
 
 struct BootstrapOptions {
-  int64_t block = 512;        // values; neighbouring tokens depend on each other. Shortened to a quarter of few values
+  int64_t block = 512;  // values; neighbouring tokens depend on each other. Shortened to a quarter of few values
   int64_t resamples = 2000;
   double confidence = 0.95;
   uint64_t seed = 0;

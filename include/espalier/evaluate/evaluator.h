@@ -17,9 +17,9 @@ namespace espalier {
 struct EvaluationInput {
   const Model& model;
   const Tokenizer& tokenizer;
-  std::string model_name;                        // "dense", "pruned", "healed"
-  std::filesystem::path folder;                  // where per-token values go
-  std::optional<std::filesystem::path> dense;    // the dense model's folder, for paired figures
+  std::string model_name;                      // "dense", "pruned", "healed"
+  std::filesystem::path folder;                // where per-token values go
+  std::optional<std::filesystem::path> dense;  // the dense model's folder, for paired figures
 };
 
 class Evaluator {

@@ -13,7 +13,7 @@ enum class Verdict { kPass, kFail, kInconclusive };
 std::string_view VerdictName(Verdict verdict);  // "pass"
 
 struct GateResult {
-  std::string text;    // "perplexity_ratio of pruned on perplexity-wikitext-2 at most 1.6"
+  std::string text;  // "perplexity_ratio of pruned on perplexity-wikitext-2 at most 1.6"
   Verdict verdict = Verdict::kInconclusive;
   std::string detail;  // "1.43 [1.41, 1.46]"
 };
@@ -22,7 +22,8 @@ class Gate {
  public:
   static constexpr std::string_view kKind = "gate";
   virtual ~Gate() = default;
-  // One outcome for each result that has the figure. A gate that finds no figure to judge fails: nothing passes vacuously.
+  // One outcome for each result that has the figure. A gate that finds no figure to judge fails: nothing passes
+  // vacuously.
   virtual std::vector<GateResult> Judge(const std::vector<Results>& results) const = 0;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
-// What an evaluation returns: named figures with unit, count, protocol and interval. Written as evaluate/<model>/<id>.json.
+// What an evaluation returns: named figures with unit, count, protocol and interval. Written as
+// evaluate/<model>/<id>.json.
 #include <map>
 #include <optional>
 #include <string>
@@ -10,7 +11,7 @@
 namespace espalier {
 
 struct Metric {
-  std::string name;                 // "perplexity", "perplexity_ratio", "prefill_tokens_per_second"
+  std::string name;  // "perplexity", "perplexity_ratio", "prefill_tokens_per_second"
   double value = 0;
   std::string unit;                 // "", "tokens/s"
   int64_t count = 0;                // what the figure is a mean over: scored tokens, repeats
@@ -19,11 +20,11 @@ struct Metric {
 };
 
 struct Results {
-  std::string id;       // unique in the run: "perplexity-wikitext-2"
-  std::string suite;    // evaluator name
-  std::string model;    // "dense", "pruned", "healed"
-  // What makes the figures comparable: preset, window, stride, bos, corpus, corpus_sha256, tokenizer_sha256, tokens, dtype,
-  // attention, interval. Values are texts; the order is the order of display.
+  std::string id;     // unique in the run: "perplexity-wikitext-2"
+  std::string suite;  // evaluator name
+  std::string model;  // "dense", "pruned", "healed"
+  // What makes the figures comparable: preset, window, stride, bos, corpus, corpus_sha256, tokenizer_sha256, tokens,
+  // dtype, attention, interval. Values are texts; the order is the order of display.
   std::vector<std::pair<std::string, std::string>> protocol;
   std::vector<Metric> metrics;
 

@@ -11,7 +11,8 @@ struct ScoredWindow {
   bool operator==(const ScoredWindow&) const = default;
 };
 
-// `gptq`: windows that do not overlap, the remainder dropped, the first token of each unscored. At most `limit` (0: all).
+// `gptq`: windows that do not overlap, the remainder dropped, the first token of each unscored. At most `limit` (0:
+// all).
 std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t limit);
 
 // `strided` (Hugging Face's guide): windows that start every `stride` tokens, fewer than `window`; each token but the

@@ -7,12 +7,13 @@
 namespace espalier {
 
 // Mean next-token cross-entropy of hidden states [N, C] against targets [N] int64 under head [V, C]: a scalar with a
-// gradient. Logits exist for 256 rows at a time; their gradient is formed in the same sweep, so nothing of size [N, V] is
-// ever held (the fused linear cross-entropy of Hsu et al. 2024, arXiv 2410.10989).
+// gradient. Logits exist for 256 rows at a time; their gradient is formed in the same sweep, so nothing of size [N, V]
+// is ever held (the fused linear cross-entropy of Hsu et al. 2024, arXiv 2410.10989).
 at::Tensor NextTokenLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets);
 
-// f(x) without keeping f's intermediates: they are computed again in the backward pass. Gradients are bitwise those of f(x).
-// `anchor` is any tensor that requires gradients: it keeps the node alive when x itself does not.
-at::Tensor Checkpointed(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x, const at::Tensor& anchor);
+// f(x) without keeping f's intermediates: they are computed again in the backward pass. Gradients are bitwise those of
+// f(x). `anchor` is any tensor that requires gradients: it keeps the node alive when x itself does not.
+at::Tensor Checkpointed(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x,
+                        const at::Tensor& anchor);
 
 }  // namespace espalier

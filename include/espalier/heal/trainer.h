@@ -11,18 +11,18 @@
 namespace espalier {
 
 struct HealOptions {
-  int64_t tokens = 0;              // to train on; steps = tokens / (batch * length)
-  int64_t batch = 4;               // windows a step
-  int64_t length = 512;            // tokens a window
-  double learning_rate = 0;        // peak
-  double final_share = 0.1;        // of the peak, at the end of the cosine
-  double warmup_share = 0.1;       // of the steps
+  int64_t tokens = 0;         // to train on; steps = tokens / (batch * length)
+  int64_t batch = 4;          // windows a step
+  int64_t length = 512;       // tokens a window
+  double learning_rate = 0;   // peak
+  double final_share = 0.1;   // of the peak, at the end of the cosine
+  double warmup_share = 0.1;  // of the steps
   double weight_decay = 0;
-  double clip = 1.0;               // largest gradient norm
+  double clip = 1.0;  // largest gradient norm
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   int64_t validation_windows = 8;  // held out of the text
   bool checkpoint_activations = true;
-  double save_seconds = 60;        // between checkpoints
+  double save_seconds = 60;  // between checkpoints
   uint64_t seed = 0;
 };
 // The recipe options that every healing method takes, and the struct from them.
@@ -41,9 +41,9 @@ struct HealResult {
   HealCurve curve;  // loss before each step; validation at start, middle and end
 };
 
-// Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state goes
-// to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on from it.
-// NumericError when the loss is not finite or exceeds ten times the first (the last good state stays on disk).
+// Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state
+// goes to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on
+// from it. NumericError when the loss is not finite or exceeds ten times the first (the last good state stays on disk).
 HealResult Heal(const Model& model, const at::Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state);
 

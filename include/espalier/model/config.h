@@ -9,8 +9,8 @@ namespace espalier {
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and its long-context variants.
 struct RopeConfig {
   double theta = 10000;
-  std::string scaling = "none";  // "none", "linear", "llama3"
-  double factor = 1;             // linear, llama3
+  std::string scaling = "none";                                // "none", "linear", "llama3"
+  double factor = 1;                                           // linear, llama3
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
   int64_t original_positions = 0;                              // llama3
 };
@@ -24,7 +24,7 @@ struct BlockConfig {
 };
 
 struct ModelConfig {
-  std::string family;         // registered name: "llama"
+  std::string family;           // registered name: "llama"
   int64_t C = 0, V = 0, D = 0;  // width, vocabulary, head width
   double norm_epsilon = 1e-5;
   RopeConfig rope;

@@ -19,10 +19,10 @@ class ModelFamily {
   // Name in the checkpoint of a tensor as TensorsOf names it ("block3.w_q.weight").
   virtual std::string TensorName(CheckpointFormat format, std::string_view role_name) const = 0;
   // What must be done to a stored tensor to get ours (row order of q and k in GGUF); identity for the rest.
-  virtual at::Tensor FromStored(CheckpointFormat format, const ModelConfig& config, int64_t block, std::string_view role_name,
-                                const at::Tensor& stored) const = 0;
-  // config.json for a Hugging Face folder. The largest sizes of any block are the model's, blocks that differ are listed
-  // under `per_layer_config`, in the notation of transformers. Biases are known by their tensors.
+  virtual at::Tensor FromStored(CheckpointFormat format, const ModelConfig& config, int64_t block,
+                                std::string_view role_name, const at::Tensor& stored) const = 0;
+  // config.json for a Hugging Face folder. The largest sizes of any block are the model's, blocks that differ are
+  // listed under `per_layer_config`, in the notation of transformers. Biases are known by their tensors.
   virtual Json WriteConfig(const Model& model) const = 0;
 };
 

@@ -10,21 +10,21 @@ namespace espalier {
 
 // Taps in the order of the pass. Shapes: B batch, T tokens.
 enum class Site {
-  kBlockInput,     // [B, T, C]
-  kAttnNorm,       // [B, T, C]
-  kQ,              // [B, H, T, D] after RoPE
-  kK,              // [B, G, T, D] after RoPE
-  kV,              // [B, G, T, D]
-  kAttnProbs,      // [B, H, T, T], only formed when wanted
-  kHeadOut,        // [B, T, H*D], the input of w_o
-  kAttnOut,        // [B, T, C]
-  kAttnResidual,   // [B, T, C], after the addition
-  kFfnNorm,        // [B, T, C]
-  kFfnHidden,      // [B, T, F], the input of w_down
-  kFfnOut,         // [B, T, C]
-  kBlockOutput,    // [B, T, C], after the addition
-  kFinalNorm,      // [B, T, C], block = L
-  kLogits,         // [B, T, V], block = L
+  kBlockInput,    // [B, T, C]
+  kAttnNorm,      // [B, T, C]
+  kQ,             // [B, H, T, D] after RoPE
+  kK,             // [B, G, T, D] after RoPE
+  kV,             // [B, G, T, D]
+  kAttnProbs,     // [B, H, T, T], only formed when wanted
+  kHeadOut,       // [B, T, H*D], the input of w_o
+  kAttnOut,       // [B, T, C]
+  kAttnResidual,  // [B, T, C], after the addition
+  kFfnNorm,       // [B, T, C]
+  kFfnHidden,     // [B, T, F], the input of w_down
+  kFfnOut,        // [B, T, C]
+  kBlockOutput,   // [B, T, C], after the addition
+  kFinalNorm,     // [B, T, C], block = L
+  kLogits,        // [B, T, V], block = L
 };
 std::string_view SiteName(Site site);  // "head_out"
 
@@ -37,13 +37,14 @@ class Observer {
 
 // Cosines and sines for positions 0..T-1, half-split convention of Hugging Face.
 struct Rope {
-  at::Tensor cos, sin;  // [T, D]
+  at::Tensor cos, sin;                           // [T, D]
   at::Tensor Rotate(const at::Tensor& x) const;  // [B, n, T, D] -> same
 };
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype);
 
 at::Tensor Embed(const Model& model, const at::Tensor& ids);  // [B, T] int64 -> [B, T, C]
-at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope, Observer* observer = nullptr);
+at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
+                    Observer* observer = nullptr);
 at::Tensor FinalNorm(const Model& model, const at::Tensor& h);
 
 // Everything but the head: [B, T] int64 -> [B, T, C] after the final norm.

@@ -67,7 +67,8 @@ struct Model {
   at::ScalarType dtype() const { return embedding.scalar_type(); }
 };
 
-// Every tensor of the model with a name of its role ("block3.w_q.weight"), in a fixed order. Low-rank factors are not listed.
+// Every tensor of the model with a name of its role ("block3.w_q.weight"), in a fixed order. Low-rank factors are not
+// listed.
 struct NamedTensorRef {
   std::string name;
   at::Tensor* tensor;

@@ -9,8 +9,8 @@ namespace espalier {
 
 // In this version kKvGroup and kFfnChannel can be cut; the other kinds of DESIGN are named when they can.
 enum class UnitKind { kKvGroup, kFfnChannel };
-std::string_view UnitKindName(UnitKind kind);      // "kv_group", "ffn_channel": what recipes and plans write
-UnitKind ParseUnitKind(std::string_view name);     // RecipeError with the nearest names
+std::string_view UnitKindName(UnitKind kind);   // "kv_group", "ffn_channel": what recipes and plans write
+UnitKind ParseUnitKind(std::string_view name);  // RecipeError with the nearest names
 
 struct Unit {
   int64_t block = 0;  // 0-based layer

@@ -1,6 +1,6 @@
 #pragma once
-// Which rows and columns of which linear layers a unit owns, and what it costs. The cutter and the masker work from this
-// and never name a family.
+// Which rows and columns of which linear layers a unit owns, and what it costs. The cutter and the masker work from
+// this and never name a family.
 #include <vector>
 
 #include "espalier/model/model.h"
@@ -28,10 +28,11 @@ class UnitSpace {
  public:
   UnitSpace(const Model& model, int64_t block, UnitKind kind);
 
-  int64_t size() const { return size_; }                 // how many units there are
+  int64_t size() const { return size_; }  // how many units there are
   std::vector<Slice> Owns(int64_t unit) const;
   UnitCost Cost(int64_t unit) const;
-  // The linear layer whose input columns the units feed (w_o, w_down) and how many of them one unit feeds, in unit order.
+  // The linear layer whose input columns the units feed (w_o, w_down) and how many of them one unit feeds, in unit
+  // order.
   Role consumer() const { return kind_ == UnitKind::kKvGroup ? Role::kO : Role::kDown; }
   std::vector<int64_t> ConsumerColumns(int64_t unit) const;
 

@@ -15,13 +15,13 @@ namespace espalier {
 struct UnitGroup {
   int64_t block = 0;
   UnitKind kind = UnitKind::kFfnChannel;
-  at::Tensor score;               // [units, parts] float64
-  int64_t cost = 0;               // of one unit, in the budget's measure
-  int64_t opening = 0;            // what the first one that goes adds: the bias of compensation
-  int64_t minimum = 0;            // units that stay in any case
+  at::Tensor score;     // [units, parts] float64
+  int64_t cost = 0;     // of one unit, in the budget's measure
+  int64_t opening = 0;  // what the first one that goes adds: the bias of compensation
+  int64_t minimum = 0;  // units that stay in any case
   std::set<int64_t> protected_units;
   int64_t size() const { return score.size(0); }
-  int64_t Removable() const;      // how many may go
+  int64_t Removable() const;  // how many may go
   int64_t Saving(int64_t units) const { return units > 0 ? units * cost - opening : 0; }
 };
 
@@ -48,8 +48,9 @@ struct Candidate {
   size_t group = 0;
   int64_t unit = 0;
 };
-// Removes candidates in order as long as they fit: one that would exceed the target is skipped, so that smaller ones fill
-// the gap. Protected units and minimums are respected; what `allocation` already removed stays removed.
-void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candidate>& order, int64_t target, Allocation& allocation);
+// Removes candidates in order as long as they fit: one that would exceed the target is skipped, so that smaller ones
+// fill the gap. Protected units and minimums are respected; what `allocation` already removed stays removed.
+void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candidate>& order, int64_t target,
+                   Allocation& allocation);
 
 }  // namespace espalier

@@ -36,8 +36,8 @@ struct ProtectedUnit {
 
 struct Plan {
   std::string model_sha256, scorer, allocator;
-  std::string budget_of;        // "block_parameters"
-  double requested_share = 0;   // of `budget_of`
+  std::string budget_of;       // "block_parameters"
+  double requested_share = 0;  // of `budget_of`
   double achieved_share = 0;
   Cost dense, pruned;
   std::vector<BlockPlan> blocks;

@@ -16,7 +16,7 @@ struct PlanOptions {
   std::string budget_of = "block_parameters";  // block_parameters, total_parameters, bytes, kv_bytes, macs
   double remove = 0;                           // share of it, in [0, 1)
   int64_t min_kv_groups = 1, min_ffn_channels = 1;
-  bool compensation_adds_bias = false;         // w_o and w_down of every cut sublayer gain a bias of C parameters
+  bool compensation_adds_bias = false;  // w_o and w_down of every cut sublayer gain a bias of C parameters
 };
 std::vector<std::string> BudgetMeasures();
 

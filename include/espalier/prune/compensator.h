@@ -23,12 +23,13 @@ class Compensator {
   virtual ~Compensator() = default;
   virtual bool AddsBias() const = 0;
   virtual bool NeedsProducts() const = 0;
-  // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted), `site` the moments of its inputs.
-  // NumericError when the system cannot be solved.
+  // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted), `site` the moments of its
+  // inputs. NumericError when the system cannot be solved.
   virtual Repair Fit(const Linear& dense, const SiteStatistics& site, const std::vector<int64_t>& kept) const = 0;
 };
 
 // Refits every cut consumer of `cut` (made from `model` by Cut with `plan`).
-void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator, Model& cut);
+void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator,
+                Model& cut);
 
 }  // namespace espalier

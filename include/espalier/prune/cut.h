@@ -7,8 +7,8 @@
 
 namespace espalier {
 
-// A new model of the kept units' rows and columns; tensors that lose nothing are shared with `model`. A block that keeps no
-// groups or no channels has no such sublayer any more. RecipeError when the plan does not fit the model.
+// A new model of the kept units' rows and columns; tensors that lose nothing are shared with `model`. A block that
+// keeps no groups or no channels has no such sublayer any more. RecipeError when the plan does not fit the model.
 Model Cut(const Model& model, const Plan& plan);
 
 // The original sizes, with everything that removed units own set to zero.

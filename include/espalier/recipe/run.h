@@ -14,9 +14,9 @@ namespace espalier {
 const std::vector<std::string>& StageNames();
 
 struct RunOptions {
-  std::string from;         // stages from here on run again although nothing changed; empty: none
-  std::string until;        // last stage that runs; empty: all
-  bool dry_run = false;     // say what would run and stop
+  std::string from;      // stages from here on run again although nothing changed; empty: none
+  std::string until;     // last stage that runs; empty: all
+  bool dry_run = false;  // say what would run and stop
 };
 
 struct RunOutcome {

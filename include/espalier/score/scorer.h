@@ -22,8 +22,8 @@ class Scorer {
  public:
   static constexpr std::string_view kKind = "scorer";
   virtual ~Scorer() = default;
-  // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer has
-  // one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
+  // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer
+  // has one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
   virtual at::Tensor Score(const ScoreInput& input) const = 0;
 };
 
