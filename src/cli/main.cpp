@@ -14,6 +14,8 @@
 namespace espalier {
 namespace {
 
+constexpr const char* kOutOfMemory = "out of memory; lower the batch or the window length, or use a machine with more";
+
 std::vector<Command>& Table() {
   static std::vector<Command> table;
   return table;
@@ -110,9 +112,12 @@ int Main(int argc, char** argv) {
   } catch (const Error& error) {
     return Fail(kExitUsage, error.what());
   } catch (const std::bad_alloc&) {
-    return Fail(kExitUsage, "out of memory; lower the batch or the window length, or use a machine with more");
+    return Fail(kExitUsage, kOutOfMemory);
   } catch (const c10::Error& error) {
-    return Fail(kExitInternal, fmt::format("LibTorch: {}; please report this", error.what_without_backtrace()));
+    const std::string text = error.what_without_backtrace();
+    if (text.find("allocate memory") != std::string::npos || text.find("out of memory") != std::string::npos)
+      return Fail(kExitUsage, kOutOfMemory);
+    return Fail(kExitInternal, fmt::format("LibTorch: {}; please report this", text));
   } catch (const std::exception& error) {
     return Fail(kExitInternal, fmt::format("{}; please report this", error.what()));
   }

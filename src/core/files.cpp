@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "espalier/core/error.h"
@@ -39,6 +41,21 @@ void FlushFolderOf(const fs::path& path) {
   if (descriptor < 0) return;
   ::fsync(descriptor);
   ::close(descriptor);
+}
+
+// What a killed process left behind for `path`: named for it, and its process is gone.
+void RemoveLeftovers(const fs::path& path) {
+  const fs::path folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    for (const char* part : {".tmp-", ".old-"}) {
+      const std::string prefix = "." + path.filename().string() + part;
+      if (!name.starts_with(prefix)) continue;
+      const pid_t process = static_cast<pid_t>(std::atoi(name.c_str() + prefix.size()));
+      if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) fs::remove_all(entry.path(), ignored);
+    }
+  }
 }
 
 // One name for each process, so that two of them never write the same temporary file.
@@ -100,6 +117,7 @@ void WriteFile(const fs::path& path, std::string_view content) {
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(TemporaryFor(path_)) {
   MakeFolderOf(path_);
+  RemoveLeftovers(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (descriptor_ < 0) Fail(path_, "write");
 }
@@ -137,6 +155,7 @@ void AtomicFile::Commit() {
 
 AtomicFolder::AtomicFolder(fs::path path) : path_(std::move(path)), temporary_(TemporaryFor(path_)) {
   std::error_code error;
+  RemoveLeftovers(path_);
   fs::remove_all(temporary_, error);
   fs::create_directories(temporary_, error);
   if (error) throw IoError(fmt::format("{}: cannot make the folder: {}", path_.string(), error.message()));

@@ -35,6 +35,9 @@ class Watch {
 
 template <typename AnyJson>
 AnyJson ParseWatched(std::string_view text, const std::string& where) {
+  // The parser takes a zero byte for the end of the text and would not see what follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos)
+    throw IoError(fmt::format("{}: a zero byte at byte {}; expected a complete UTF-8 JSON document", where, zero));
   Watch<AnyJson> watch(where);
   try {
     return AnyJson::parse(text, [&watch](int depth, typename AnyJson::parse_event_t event, AnyJson& parsed) {

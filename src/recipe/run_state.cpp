@@ -5,7 +5,6 @@
 #include <ATen/Version.h>
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -92,8 +91,6 @@ void RunState::MakeBase() {
             (recipe_.Entry("").options.Has("name") ? "" : fmt::format("name: {}\n", folder_.filename().string())) +
                 recipe_.ToYaml());
   LogToFile(folder_ / "log.jsonl");
-  char host[256] = {};
-  gethostname(host, sizeof(host) - 1);
   manifest_.SetEnvironment({{"version", Version()},
                             {"revision", Revision()},
                             {"sources_sha256", SourceHash()},
@@ -104,7 +101,6 @@ void RunState::MakeBase() {
                             {"seed", seed()},
                             {"model_sha256", base_->at("model")},
                             {"recipe", recipe_.path().string()},
-                            {"host", host},
                             {"started", Now()}});
 }
 

@@ -233,6 +233,7 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
                        {"evaluate", ListJson(state.recipe().List("evaluate"))},
                        {"texts", texts}};
   return state.Stage("evaluate." + model_name, inputs, folder, [&]() -> Json {
+    std::filesystem::create_directories(folder);  // also when there is nothing to evaluate: the stage is finished then
     Json facts = Json::object();
     EvaluationInput input{state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt};
     if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";

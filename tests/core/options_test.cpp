@@ -75,6 +75,17 @@ TEST(AtomicFile, LeavesTheOldContentWhenNotCommitted) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
 }
 
+TEST(AtomicFolder, SweepsAwayWhatAKilledProcessLeft) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "swept";
+  // Process numbers end far below this one on Linux (pid_max is at most 4,194,304).
+  std::filesystem::create_directories(folder / ".pruned.tmp-99999999");
+  AtomicFolder output(folder / "pruned");
+  WriteFile(output.temporary() / "x", "new");
+  output.Commit();
+  EXPECT_EQ(ReadFile(folder / "pruned" / "x"), "new");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+}
+
 TEST(FileLock, RefusesASecondHolder) {
   const auto path = std::filesystem::path(testing::TempDir()) / "lock";
   const FileLock first(path);
@@ -87,6 +98,8 @@ TEST(ReadJson, RefusesDuplicateKeysAndDeepNesting) {
             "f.json: JSON nested deeper than 64 levels");
   EXPECT_EQ(MessageOf([] { ParseJson(R"({"a":)", "f.json"); }),
             "f.json: not valid JSON at byte 6; expected a complete UTF-8 JSON document");
+  EXPECT_EQ(MessageOf([] { ParseJson(std::string_view("{}\0x", 4), "f.json"); }),
+            "f.json: a zero byte at byte 2; expected a complete UTF-8 JSON document");
 }
 
 }  // namespace
