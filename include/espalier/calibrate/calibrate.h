@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
 
 #include "espalier/calibrate/statistics.h"
 #include "espalier/model/model.h"
