@@ -139,6 +139,14 @@ const Corpus& RunState::healing_corpus() {
   return *healing_corpus_;
 }
 
+const Corpus& RunState::EvaluationCorpus(const TextSource& source) {
+  const std::string key =
+      fmt::format("{}:{}:{}", source.path.string(), source.first_document, source.last_document.value_or(-1));
+  auto found = evaluation_corpora_.find(key);
+  if (found == evaluation_corpora_.end()) found = evaluation_corpora_.emplace(key, ReadCorpus(source)).first;
+  return found->second;
+}
+
 at::Tensor RunState::CalibrationWindows() {
   const Options& options = recipe_.Entry("data.calibration").options;
   if (!calibration_windows_.defined())
@@ -176,7 +184,7 @@ std::vector<std::string> CheckLeaks(RunState& state) {
   for (const RecipeEntry& entry : recipe.List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
     if (!text) continue;
-    const Corpus evaluated = ReadCorpus(*text);
+    const Corpus& evaluated = state.EvaluationCorpus(*text);
     const std::set<std::string> hashes(evaluated.document_hashes.begin(), evaluated.document_hashes.end());
     for (const auto& [section, corpus] : used) {
       int64_t shared = 0;

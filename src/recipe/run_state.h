@@ -42,6 +42,7 @@ class RunState {
   const Corpus& calibration_corpus();
   at::Tensor CalibrationWindows();  // [sequences, length]
   const Corpus& healing_corpus();
+  const Corpus& EvaluationCorpus(const TextSource& source);  // read once a run
 
   // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns
   // the key, which later stages put into their inputs. `body` returns facts for the manifest.
@@ -64,6 +65,7 @@ class RunState {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::map<std::string, Model> models_;
   std::optional<Corpus> calibration_corpus_, healing_corpus_;
+  std::map<std::string, Corpus> evaluation_corpora_;  // by path and document range
   at::Tensor calibration_windows_;
 };
 

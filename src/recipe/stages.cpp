@@ -50,13 +50,9 @@ bool Needs(const ComponentInfo& info, std::string_view what) {
   return std::find(info.needs.begin(), info.needs.end(), what) != info.needs.end();
 }
 
-const RecipeEntry& Part(const Recipe& recipe, std::string_view section) {
-  return recipe.Entry(section);
-}
-
 bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
-  return Needs(Registry<Scorer>::Find(Part(recipe, "prune.score").name).info, what) ||
-         Needs(Registry<Compensator>::Find(Part(recipe, "prune.compensate").name).info, what);
+  return Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, what) ||
+         Needs(Registry<Compensator>::Find(recipe.Entry("prune.compensate").name).info, what);
 }
 
 at::Tensor CheckIds(RunState& state) {
@@ -132,10 +128,10 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
                        {"calibrate", calibrate_key},
                        {"protect", ListJson(recipe.List("protect"))},
                        {"units", recipe.Entry("prune").options.ToJson()},
-                       {"score", EntryJson(Part(recipe, "prune.score"))},
+                       {"score", EntryJson(recipe.Entry("prune.score"))},
                        {"budget", recipe.Entry("prune.budget").options.ToJson()},
-                       {"allocate", EntryJson(Part(recipe, "prune.allocate"))},
-                       {"compensate", Part(recipe, "prune.compensate").name}};
+                       {"allocate", EntryJson(recipe.Entry("prune.allocate"))},
+                       {"compensate", recipe.Entry("prune.compensate").name}};
   return state.Stage("plan", inputs, output, [&]() -> Json {
     const fs::path analyzed = state.folder() / "analyze" / "dense.json";
     const Phenomena phenomena = PhenomenaFromJson(ReadJson(analyzed), analyzed.string());
@@ -145,23 +141,23 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
            Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(state.dense().config, phenomena))
         protections.push_back(std::move(protection));
     PlanOptions options;
-    options.scorer_name = Part(recipe, "prune.score").name;
-    options.allocator_name = Part(recipe, "prune.allocate").name;
+    options.scorer_name = recipe.Entry("prune.score").name;
+    options.allocator_name = recipe.Entry("prune.allocate").name;
     for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
       options.kinds.push_back(ParseUnitKind(kind));
-    options.exclude_sink_tokens = Part(recipe, "prune.score").options.Bool("exclude_sink_tokens");
+    options.exclude_sink_tokens = recipe.Entry("prune.score").options.Bool("exclude_sink_tokens");
     options.budget_of = recipe.Entry("prune.budget").options.Text("of");
     options.remove = recipe.Entry("prune.budget").options.Real("remove");
-    options.min_kv_groups = Part(recipe, "prune.allocate").options.Int("min_kv_groups");
-    options.min_ffn_channels = Part(recipe, "prune.allocate").options.Int("min_ffn_channels");
+    options.min_kv_groups = recipe.Entry("prune.allocate").options.Int("min_kv_groups");
+    options.min_ffn_channels = recipe.Entry("prune.allocate").options.Int("min_ffn_channels");
     options.compensation_adds_bias =
-        Registry<Compensator>::Create(Part(recipe, "prune.compensate").name, Part(recipe, "prune.compensate").options)
+        Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)
             ->AddsBias();
     std::optional<Statistics> statistics;
     if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
     Plan plan = MakePlan(state.dense(), statistics ? &*statistics : nullptr,
-                         *Registry<Scorer>::Create(options.scorer_name, Part(recipe, "prune.score").options),
-                         *Registry<Allocator>::Create(options.allocator_name, Part(recipe, "prune.allocate").options),
+                         *Registry<Scorer>::Create(options.scorer_name, recipe.Entry("prune.score").options),
+                         *Registry<Allocator>::Create(options.allocator_name, recipe.Entry("prune.allocate").options),
                          protections, options);
     plan.model_sha256 = state.base().at("model").get<std::string>();
     WriteJson(output, PlanToJson(plan));
@@ -172,7 +168,7 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
 }
 
 std::string PruneStage(RunState& state, const std::string& plan_key, const std::string& calibrate_key) {
-  const RecipeEntry& compensate = Part(state.recipe(), "prune.compensate");
+  const RecipeEntry& compensate = state.recipe().Entry("prune.compensate");
   const Json inputs = {{"plan", plan_key}, {"calibrate", calibrate_key}, {"compensate", EntryJson(compensate)}};
   return state.Stage("prune", inputs, state.ModelPath("pruned"), [&]() -> Json {
     const fs::path planned = state.folder() / "plan.json";
@@ -195,7 +191,7 @@ std::string PruneStage(RunState& state, const std::string& plan_key, const std::
 }
 
 std::string HealStage(RunState& state, const std::string& prune_key) {
-  const RecipeEntry& entry = Part(state.recipe(), "heal");
+  const RecipeEntry& entry = state.recipe().Entry("heal");
   const Json inputs = {{"prune", prune_key}, {"corpus", state.healing_corpus().sha256}, {"heal", EntryJson(entry)}};
   return state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
     const HealOptions options = HealOptionsFrom(entry.options, state.seed());
@@ -226,7 +222,7 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
   Json texts = Json::array();
   for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
-    texts.push_back(text ? ReadCorpus(*text).sha256 : "");
+    texts.push_back(text ? state.EvaluationCorpus(*text).sha256 : "");
   }
   const Json inputs = {{"model", model_key},
                        {"dense", dense_key},
