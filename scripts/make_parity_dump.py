@@ -18,6 +18,8 @@ smollm2-logits.safetensors
                      for the vocabulary entries `logit_index`; argmax, logsumexp [256]; nll [255] of ids 1..255; and of
                      the residual stream after each block its largest magnitude: residual_max, residual_position,
                      residual_channel [30].
+
+make_family_fixtures.py makes the fixtures of the other families with the functions of this file.
 """
 
 import argparse
@@ -28,8 +30,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama import modeling_llama
+from transformers import LlamaForCausalLM
 
 FIXTURES = Path(__file__).resolve().parent.parent / "tests" / "model" / "fixtures"
 IDS = (2, 12)  # B, T of the tiny dumps
@@ -64,42 +65,67 @@ LLAMA3_ROPE = dict(
 )
 
 
-def make_model(seed: int, **changes) -> LlamaForCausalLM:
+def fail(message: str):
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}")
+
+
+def make_model(seed: int, model_class, **changes):
+    """`changes` are keys of the config beside TINY; None drops a key that the family does not have."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**{**TINY, **changes}))
+    settings = {key: value for key, value in {**TINY, **changes}.items() if value is not None}
+    model = model_class(model_class.config_class(**settings))
     with torch.no_grad():
-        # The initialisation leaves norms at 1 and biases at 0, where a wrong norm or a forgotten bias would not show.
+        # The initialisation leaves norms at 1 (or 0, where the model adds 1) and biases at 0, where a wrong norm or a
+        # forgotten bias would not show.
         for name, weight in model.named_parameters():
             if "norm" in name:
-                weight.copy_(1 + 0.2 * torch.randn_like(weight))
+                weight.add_(0.2 * torch.randn_like(weight))
             elif name.endswith(".bias"):
                 weight.copy_(0.3 * torch.randn_like(weight))
+            elif name.endswith(".sinks"):
+                weight.copy_(torch.randn_like(weight))
     # Eager attention is the plain formula, and the only one that gives probabilities.
     model.set_attn_implementation("eager")
     return model.eval()
 
 
 @contextmanager
-def recording_attention(taps: dict):
-    """Keeps what eager attention sees: q [B,H,T,D] and k [B,G,T,D] after RoPE, v [B,G,T,D], probabilities [B,H,T,T]."""
-    original = modeling_llama.eager_attention_forward
+def replaced(owner, name: str, value):
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def recording_attention(model, taps: dict):
+    """Keeps what eager attention sees: q [B,H,T,D] and k [B,G,T,D] after RoPE, v [B,G,T,D], probabilities [B,H,T,T];
+    and what it gives: sdpa_out [B,T,H*D]."""
+    family = sys.modules[type(model).__module__]  # transformers' modeling_<family>
+    original = family.eager_attention_forward
 
     def record(module, query, key, value, *args, **kwargs):
         output, probabilities = original(module, query, key, value, *args, **kwargs)
         block = f"block{module.layer_idx}"
         taps[f"{block}.q"], taps[f"{block}.k"], taps[f"{block}.v"] = query, key, value
-        taps[f"{block}.attn_probs"] = probabilities
+        taps[f"{block}.attn_probs"], taps[f"{block}.sdpa_out"] = probabilities, output.flatten(2)
         return output, probabilities
 
-    modeling_llama.eager_attention_forward = record
-    try:
-        yield
-    finally:
-        modeling_llama.eager_attention_forward = original
+    return replaced(family, "eager_attention_forward", record)
 
 
-def hook_sites(model, taps: dict):
-    """Forward hooks for every site that is the input or output of a module."""
+def norms_of(layer):
+    """Of a decoder layer: the norm after attention, the one before the FFN and the one after it; None where absent."""
+    after_ffn = getattr(layer, "post_feedforward_layernorm", None)
+    if after_ffn is None:  # as in Llama, whose "post_attention_layernorm" is the FFN's pre-norm
+        return None, layer.post_attention_layernorm, None
+    return layer.post_attention_layernorm, getattr(layer, "pre_feedforward_layernorm", None), after_ffn
+
+
+def hook_sites(model, taps: dict, gate_score=None):
+    """Forward hooks for every site that is the input or output of a module. `gate_score` makes the gate's scores from
+    an attention module and the output of its q_proj."""
 
     def keep_input(name):
         return lambda module, args: taps.__setitem__(name, args[0])
@@ -107,104 +133,143 @@ def hook_sites(model, taps: dict):
     def keep_output(name):
         return lambda module, args, output: taps.__setitem__(name, output[0] if isinstance(output, tuple) else output)
 
+    def keep_gate(name, attention):
+        return lambda module, args, output: taps.__setitem__(name, gate_score(attention, output))
+
     handles = [model.model.norm.register_forward_hook(keep_output("final_norm"))]
     for index, layer in enumerate(model.model.layers):
         block = f"block{index}."
+        after_attention, before_ffn, after_ffn = norms_of(layer)
         inputs = {
             "block_input": layer,
+            "attn_norm": layer.self_attn.q_proj,
             "head_out": layer.self_attn.o_proj,
-            "attn_residual": layer.post_attention_layernorm,
+            "attn_residual": before_ffn or layer.mlp,
+            "ffn_norm": layer.mlp,
             "ffn_hidden": layer.mlp.down_proj,
         }
         outputs = {
-            "attn_norm": layer.input_layernorm,
-            "attn_out": layer.self_attn.o_proj,
-            "ffn_norm": layer.post_attention_layernorm,
-            "ffn_out": layer.mlp.down_proj,
+            "attn_out": after_attention or layer.self_attn.o_proj,
+            "ffn_out": after_ffn or layer.mlp.down_proj,
             "block_output": layer,
         }
         handles += [m.register_forward_pre_hook(keep_input(block + site)) for site, m in inputs.items()]
         handles += [m.register_forward_hook(keep_output(block + site)) for site, m in outputs.items()]
+        if gate_score:
+            keep = keep_gate(block + "gate_score", layer.self_attn)
+            handles.append(layer.self_attn.q_proj.register_forward_hook(keep))
     return handles
 
 
 @torch.inference_mode()
-def run_with_taps(model, ids: torch.Tensor) -> dict:
+def run_with_taps(model, ids: torch.Tensor, gate_score=None) -> dict:
     taps = {}
-    handles = hook_sites(model, taps)
-    with recording_attention(taps):
+    handles = hook_sites(model, taps, gate_score)
+    with recording_attention(model, taps):
         taps["logits"] = model(ids, use_cache=False).logits
     for handle in handles:
         handle.remove()
     return {name: value.detach().clone().contiguous() for name, value in taps.items()}
 
 
+def expect_same(what: str, a: torch.Tensor, b: torch.Tensor):
+    difference = (a - b).abs().max().item()
+    if difference > AGREEMENT * max(1.0, b.abs().max().item()):
+        fail(f"{what} differs by {difference:.3g}; the taps do not describe this model")
+
+
+def normed(norm, x: torch.Tensor) -> torch.Tensor:
+    return x if norm is None else norm(x)
+
+
+def check_block(layer, tap: dict):
+    """The taps of one block, joined by the formulas that connect them."""
+    after_attention, before_ffn, after_ffn = norms_of(layer)
+    v = tap["v"].repeat_interleave(tap["q"].shape[1] // tap["v"].shape[1], dim=1)  # [B, H, T, D]
+    attended = tap["attn_probs"].matmul(v).transpose(1, 2)  # [B, T, H, D]
+    expect_same("sdpa_out", attended.flatten(2), tap["sdpa_out"])
+    if "gate_score" in tap:
+        attended = attended * tap["gate_score"].reshape(*attended.shape[:3], -1)
+    expect_same("head_out", attended.flatten(2), tap["head_out"])
+    expect_same("attn_norm", normed(getattr(layer, "input_layernorm", None), tap["block_input"]), tap["attn_norm"])
+    expect_same("attn_out", normed(after_attention, layer.self_attn.o_proj(tap["head_out"])), tap["attn_out"])
+    expect_same("attn_residual", tap["block_input"] + tap["attn_out"], tap["attn_residual"])
+    expect_same("ffn_norm", normed(before_ffn, tap["attn_residual"]), tap["ffn_norm"])
+    expect_same("ffn_out", normed(after_ffn, layer.mlp.down_proj(tap["ffn_hidden"])), tap["ffn_out"])
+    expect_same("block_output", tap["attn_residual"] + tap["ffn_out"], tap["block_output"])
+
+
 @torch.inference_mode()
 def check_taps(model, taps: dict):
-    """The taps, joined by the formulas that connect them, must give the model's logits without the hooks."""
+    """The taps, joined, must give the model's logits without the hooks."""
     own = model(taps["input_ids"], use_cache=False).logits
-
-    def same(what, a, b):
-        difference = (a - b).abs().max().item()
-        if difference > AGREEMENT * max(1.0, b.abs().max().item()):
-            sys.exit(f"make_parity_dump.py: {what} differs by {difference:.3g}; the taps do not describe this model")
-
-    stream = taps["block0.block_input"]
     for index, layer in enumerate(model.model.layers):
         block = {name.split(".")[1]: value for name, value in taps.items() if name.startswith(f"block{index}.")}
-        tap = block.__getitem__
-        v = tap("v").repeat_interleave(tap("q").shape[1] // tap("v").shape[1], dim=1)  # [B, H, T, D]
-        same("head_out", tap("attn_probs").matmul(v).transpose(1, 2).flatten(2), tap("head_out"))
-        same("attn_out", layer.self_attn.o_proj(tap("head_out")), tap("attn_out"))
-        same("attn_residual", stream + tap("attn_out"), tap("attn_residual"))
-        same("ffn_out", layer.mlp.down_proj(tap("ffn_hidden")), tap("ffn_out"))
-        stream = tap("attn_residual") + tap("ffn_out")
-        same("block_output", stream, tap("block_output"))
-    same("logits", model.lm_head(model.model.norm(stream)), own)
-    same("recorded logits", taps["logits"], own)
+        check_block(layer, block)
+        if index:
+            expect_same("block_input", taps[f"block{index - 1}.block_output"], block["block_input"])
+    expect_same("final_norm", model.model.norm(block["block_output"]), taps["final_norm"])
+    expect_same("logits", model.lm_head(taps["final_norm"]), own)
+    expect_same("recorded logits", taps["logits"], own)
 
 
-def write_tiny(folder: Path, seed: int, all_taps: bool, **changes):
-    model = make_model(seed, **changes)
-    ids = torch.randint(0, TINY["vocab_size"], IDS, generator=torch.Generator().manual_seed(seed + 1))
-    taps = {"input_ids": ids, **run_with_taps(model, ids)}
+def write_tiny(
+    folder: Path, seed: int, all_taps: bool, model_class=LlamaForCausalLM, alters=(), gate_score=None, ids=IDS, **change
+):
+    """`alters` are changes to the model that stand for what a reader might overlook, `ids` a shape, `gate_score` is for
+    hook_sites, `change` for make_model. Returns the model and its taps."""
+    model = make_model(seed, model_class, **change)
+    ids = torch.randint(0, TINY["vocab_size"], ids, generator=torch.Generator().manual_seed(seed + 1))
+    taps = {"input_ids": ids, **run_with_taps(model, ids, gate_score)}
     check_taps(model, taps)
-    check_rope_matters(model, taps)
+    for alter in alters:
+        check_matters(model, taps, alter)
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if not gate_score:  # then it is head_out
+        taps = {name: value for name, value in taps.items() if not name.endswith(".sdpa_out")}
     kept = taps if all_taps else {name: taps[name] for name in ("input_ids", "logits")}
     save_file(kept, folder / "taps.safetensors", metadata=origin())
-    check_reload(folder, ids, taps["logits"])
-    scale = taps["block2.block_output"].abs().mean().item()
-    print(f"{folder.name}: {len(kept)} tensors, mean |block2.block_output| {scale:.2f}, {folder_bytes(folder)} bytes")
+    check_reload(folder, model_class, ids, taps["logits"])
+    scale = taps[f"block{len(model.model.layers) - 1}.block_output"].abs().mean().item()
+    print(f"{folder.name}: {len(kept)} tensors, mean |last block_output| {scale:.2f}, {folder_bytes(folder)} bytes")
+    return model, taps
+
+
+def rebuilt(model, changes: dict):
+    """The same weights under a config with other settings."""
+    other = type(model)(type(model.config)(**{**model.config.to_diff_dict(), **changes}))
+    other.load_state_dict(model.state_dict())
+    other.set_attn_implementation("eager")
+    return other.eval()
 
 
 @torch.inference_mode()
-def check_rope_matters(model, taps: dict):
-    """A reader that forgot the RoPE scaling must not pass by chance."""
-    if model.config.rope_parameters["rope_type"] == "default":
-        return
-    unscaled = dict(rope_type="default", rope_theta=model.config.rope_parameters["rope_theta"])
-    plain = LlamaForCausalLM(LlamaConfig(**{**model.config.to_diff_dict(), "rope_parameters": unscaled}))
-    plain.load_state_dict(model.state_dict())
-    difference = (plain.eval()(taps["input_ids"], use_cache=False).logits - taps["logits"]).abs().max().item()
-    print(f"without the RoPE scaling the logits would differ by {difference:.3f}")
+def check_matters(model, taps: dict, change):
+    """A reader that overlooks something must not pass by chance: `change` (of the config, or made by a function to a
+    copy of the model) must alter the logits."""
+    other = rebuilt(model, {} if callable(change) else change)
+    if callable(change):
+        change(other)
+    difference = (other(taps["input_ids"], use_cache=False).logits - taps["logits"]).abs().max().item()
+    what = change.__name__ if callable(change) else change
+    print(f"with {what} the logits would differ by {difference:.3f}")
     if difference < 0.01:
-        sys.exit("make_parity_dump.py: the RoPE scaling of this fixture has no visible effect")
+        fail(f"{what} has no visible effect on this fixture")
 
 
 @torch.inference_mode()
-def check_reload(folder: Path, ids: torch.Tensor, logits: torch.Tensor):
+def check_reload(folder: Path, model_class, ids: torch.Tensor, logits: torch.Tensor):
     """What was written must be the model that was run."""
-    again = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    again = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     if not torch.equal(again(ids, use_cache=False).logits, logits):
-        sys.exit(f"make_parity_dump.py: {folder} read back gives other logits")
+        fail(f"{folder} read back gives other logits")
 
 
 def origin() -> dict:
     # One key: safetensors writes several in random order, and the same run should give the same bytes.
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
-    return {"made_by": f"scripts/make_parity_dump.py with {versions}"}
+    return {"made_by": f"scripts/{Path(sys.argv[0]).name} with {versions}"}
 
 
 def folder_bytes(folder: Path) -> int:
@@ -219,7 +284,7 @@ def write_smollm2(path: Path, model_path: Path, text: Path):
     model = load_model(model_path)
     measured = perplexity(torch.cat([window_nll(model, ids[i * 2048 : (i + 1) * 2048]) for i in range(4)]))
     if len(ids) != 303415 or abs(measured - 24.3395) > 1e-3:
-        sys.exit(f"make_parity_dump.py: {len(ids)} ids, perplexity {measured:.4f}; expected 303415 and 24.3395")
+        fail(f"{len(ids)} ids, perplexity {measured:.4f}; expected 303415 and 24.3395")
 
     ids = ids[:256].contiguous()
     streams = {}
@@ -268,6 +333,7 @@ def main():
         attention_bias=True,
         mlp_bias=True,
         rope_parameters=LLAMA3_ROPE,
+        alters=[dict(rope_parameters=dict(rope_type="default", rope_theta=LLAMA3_ROPE["rope_theta"]))],
     )
     if args.smollm2:
         from transformers_oracle import MODEL, TEXT

@@ -14,7 +14,7 @@ namespace espalier {
 namespace {
 
 bool Spikes(const BlockPhenomena& block, double value, double ratio) {
-  return std::abs(value) > ratio * block.residual_median;
+  return std::abs(value) > ratio * block.ffn.residual_median;
 }
 
 // A write that makes up a large share of a spiking value steps it up; one that takes away a large share steps it down.
@@ -27,8 +27,8 @@ void ClassifyWrites(int64_t l, const SpikeMeter& meter, const BlockPhenomena& bl
     const bool down = Spikes(block, write.before, options.spike_ratio) && write.written * write.before < 0 &&
                       std::abs(write.written) >= options.step_share * std::abs(write.before);
     if (!up && !down) continue;
-    auto& steps = up ? phenomena.step_up_blocks : phenomena.step_down_blocks;
-    if (steps.empty() || steps.back() != l) steps.push_back(l);
+    auto& steps = up ? phenomena.step_up : phenomena.step_down;
+    if (steps.empty() || steps.back() != Sublayer{l, false}) steps.push_back({l, false});
     for (SpikeNeuron neuron : write.neurons) {
       if (!seen.insert(neuron.index).second) continue;
       neuron.role = up ? NeuronRole::kStepUp : NeuronRole::kStepDown;
@@ -40,7 +40,7 @@ void ClassifyWrites(int64_t l, const SpikeMeter& meter, const BlockPhenomena& bl
 void CollectSpikeChannels(const AnalyzeOptions& options, Phenomena& phenomena) {
   std::vector<std::pair<double, int64_t>> channels;
   for (const BlockPhenomena& block : phenomena.blocks)
-    for (const Peak& peak : block.top)
+    for (const Peak& peak : block.ffn.residual_top)
       if (Spikes(block, peak.value, options.spike_ratio)) channels.emplace_back(-std::abs(peak.value), peak.channel);
   std::sort(channels.begin(), channels.end());  // strongest first
   for (const auto& [value, channel] : channels)
@@ -72,6 +72,8 @@ Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOp
                                   options.sink_length));
   Phenomena phenomena;
   phenomena.model = name;
+  phenomena.family = model.config.family;
+  phenomena.spike_ratio = options.spike_ratio;
   phenomena.sequences = windows.size(0);
   phenomena.sequence_length = windows.size(1);
   phenomena.sink_epsilon = options.sink_epsilon;

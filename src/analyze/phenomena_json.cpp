@@ -1,153 +1,290 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "espalier/analyze/phenomena.h"
 #include "espalier/core/error.h"
-#include "espalier/core/json_reader.h"
+#include "espalier/core/json_fields.h"
 
 namespace espalier {
 namespace {
 
-constexpr std::string_view kSchema = "espalier.phenomena/1";
+constexpr std::string_view kSchema = "espalier.phenomena/2";
+constexpr std::array kNeuronRoles = {"step_up", "step_down"};
+constexpr std::array kHeadClasses = {"non_sink", "no_op", "broadcast"};
+constexpr std::array kGateForms = {"elementwise", "headwise", "sink_logit"};
 
-Json BlockToJson(const BlockPhenomena& block, size_t number) {
-  Json json = {{"block", number},
-               {"residual_max", block.residual_max},
-               {"residual_median", block.residual_median},
-               {"output_max", block.output_max},
-               {"first_token_mass", block.first_token_mass},
-               {"sink_share", block.sink_share},
-               {"top", Json::array()},
-               {"heads", Json::array()}};
-  for (const Peak& peak : block.top)
-    json["top"].push_back(
-        {{"channel", peak.channel}, {"sequence", peak.sequence}, {"position", peak.position}, {"value", peak.value}});
-  for (const HeadPhenomena& head : block.heads)
-    json["heads"].push_back({{"first_token_mass", head.first_token_mass}, {"sink", head.sink}});
-  return json;
+}  // namespace
+
+template <>
+std::span<const char* const> EnumNames<NeuronRole>() {
+  return kNeuronRoles;
+}
+template <>
+std::span<const char* const> EnumNames<HeadClass>() {
+  return kHeadClasses;
+}
+template <>
+std::span<const char* const> EnumNames<GateForm>() {
+  return kGateForms;
 }
 
-BlockPhenomena BlockFromJson(const JsonReader& reader, int64_t number) {
-  reader.AllowOnly(
-      {"block", "residual_max", "residual_median", "output_max", "first_token_mass", "sink_share", "top", "heads"});
-  reader.Int("block", number, number);
-  BlockPhenomena block;
-  block.residual_max = reader.RealOrNan("residual_max");
-  block.residual_median = reader.RealOrNan("residual_median");
-  block.output_max = reader.RealOrNan("output_max");
-  block.first_token_mass = reader.RealOrNan("first_token_mass");
-  block.sink_share = reader.RealOrNan("sink_share");
-  for (const JsonReader& peak : reader.Objects("top")) {
-    peak.AllowOnly({"channel", "sequence", "position", "value"});
-    block.top.push_back({peak.Int("channel"), peak.Int("sequence"), peak.Int("position"), peak.RealOrNan("value")});
-  }
-  for (const JsonReader& head : reader.Objects("heads")) {
-    head.AllowOnly({"first_token_mass", "sink"});
-    block.heads.push_back({head.RealOrNan("first_token_mass"), head.Bool("sink")});
-  }
-  return block;
+template <class V>
+void Fields(V& visit, Sublayer& s) {
+  visit("block", s.block);
+  visit("attention", s.attention);
 }
 
-Json NeuronToJson(const SpikeNeuron& neuron) {
-  return {{"block", neuron.block},           {"index", neuron.index},      {"role", NeuronRoleName(neuron.role)},
-          {"activation", neuron.activation}, {"channel", neuron.channel},  {"contribution", neuron.contribution},
-          {"sequence", neuron.sequence},     {"position", neuron.position}};
+template <class V>
+void Fields(V& visit, Peak& s) {
+  visit("channel", s.channel);
+  visit("sequence", s.sequence);
+  visit("position", s.position);
+  visit("value", s.value);
 }
 
-NeuronRole RoleFromJson(const JsonReader& reader) {
-  constexpr std::array kRoles = {NeuronRole::kStepUp, NeuronRole::kStepDown};
-  const std::string name = reader.Text("role");
-  std::vector<std::string> known;
-  for (NeuronRole role : kRoles) {
-    known.push_back(NeuronRoleName(role));
-    if (name == known.back()) return role;
-  }
-  reader.Fail("role", UnknownName("role", name, known));
+template <class V>
+void Fields(V& visit, Census& s) {
+  visit("residual_max", s.residual_max);
+  visit("residual_median", s.residual_median);
+  visit("residual_kurtosis", s.residual_kurtosis);
+  visit("residual_top", s.residual_top);
+  visit("output_max", s.output_max);
+  visit("output_top", s.output_top);
 }
 
-SpikeNeuron NeuronFromJson(const JsonReader& reader, int64_t last_block) {
-  reader.AllowOnly({"block", "index", "role", "activation", "channel", "contribution", "sequence", "position"});
-  SpikeNeuron neuron;
-  neuron.block = reader.Int("block", 0, last_block);
-  neuron.index = reader.Int("index");
-  neuron.role = RoleFromJson(reader);
-  neuron.activation = reader.RealOrNan("activation");
-  neuron.channel = reader.Int("channel");
-  neuron.contribution = reader.RealOrNan("contribution");
-  neuron.sequence = reader.Int("sequence");
-  neuron.position = reader.Int("position");
-  return neuron;
+template <class V>
+void Fields(V& visit, Regime& s) {
+  visit("spike_tokens", s.spike_tokens);
+  visit("spike_cosine", s.spike_cosine);
+  visit("spike_ratio", s.spike_ratio);
+  visit("other_cosine", s.other_cosine);
+  visit("other_ratio", s.other_ratio);
 }
 
-Json SuperWeightToJson(const SuperWeight& weight) {
-  return {{"block", weight.block}, {"row", weight.row},       {"column", weight.column},
-          {"input", weight.input}, {"output", weight.output}, {"weight", weight.weight}};
+template <class V>
+void Fields(V& visit, PostNorm& s) {
+  visit("tokens", s.tokens);
+  visit("largest", s.largest);
+  visit("energy_share", s.energy_share);
+  visit("cosine", s.cosine);
+  visit("key_rank", s.key_rank);
 }
 
-SuperWeight SuperWeightFromJson(const JsonReader& reader, int64_t last_block) {
-  reader.AllowOnly({"block", "row", "column", "input", "output", "weight"});
-  return {reader.Int("block", 0, last_block), reader.Int("row"),          reader.Int("column"),
-          reader.RealOrNan("input"),          reader.RealOrNan("output"), reader.RealOrNan("weight")};
+template <class V>
+void Fields(V& visit, HeadPhenomena& s) {
+  visit("first_token_mass", s.first_token_mass);
+  visit("alpha", s.alpha);
+  visit("logit_gap", s.logit_gap);
+  visit("logit_gap_deviation", s.logit_gap_deviation);
+  visit("value_norm_ratio", s.value_norm_ratio);
+  visit("output_norm", s.output_norm);
+  visit("written_norm", s.written_norm);
+  visit("class", s.head_class);
 }
 
-void ReadScalars(const JsonReader& reader, Phenomena& phenomena) {
-  phenomena.model = reader.Text("model");
-  phenomena.sequences = reader.Int("sequences");
-  phenomena.sequence_length = reader.Int("sequence_length");
-  phenomena.sink_epsilon = reader.Real("sink_epsilon");
-  phenomena.sink_length = reader.Int("sink_length");
-  phenomena.sink_rate = reader.RealOrNan("sink_rate");
-  phenomena.first_token_mass = reader.RealOrNan("first_token_mass");
+template <class V>
+void Fields(V& visit, GatePhenomena& s) {
+  visit("form", s.form);
+  visit("mean", s.mean);
+  visit("below_tenth", s.below_tenth);
+  visit("histogram", s.histogram);
+  visit("head_mean", s.head_mean);
+  visit("head_below_tenth", s.head_below_tenth);
+  visit("magnitude_before", s.magnitude_before);
+  visit("magnitude_after", s.magnitude_after);
+  visit("small_before", s.small_before);
+  visit("small_after", s.small_after);
+  visit("small_control", s.small_control);
+}
+
+template <class V>
+void Fields(V& visit, BlockPhenomena& s) {
+  visit("attention", s.attention);
+  visit("ffn", s.ffn);
+  visit("regime", s.regime);
+  visit("post_norm", s.post_norm);
+  visit("first_token_mass", s.first_token_mass);
+  visit("sink_share", s.sink_share);
+  visit("window", s.window);
+  visit("heads", s.heads);
+  visit("gate", s.gate);
+}
+
+template <class V>
+void Fields(V& visit, SpikeNeuron& s) {
+  visit("block", s.block);
+  visit("index", s.index);
+  visit("role", s.role);
+  visit("activation", s.activation);
+  visit("channel", s.channel);
+  visit("contribution", s.contribution);
+  visit("sequence", s.sequence);
+  visit("position", s.position);
+}
+
+template <class V>
+void Fields(V& visit, SuperWeight& s) {
+  visit("block", s.block);
+  visit("row", s.row);
+  visit("column", s.column);
+  visit("input", s.input);
+  visit("output", s.output);
+  visit("weight", s.weight);
+}
+
+template <class V>
+void Fields(V& visit, Amplifier& s) {
+  visit("block", s.block);
+  visit("channel", s.channel);
+  visit("norm", s.norm);
+  visit("ratio", s.ratio);
+  visit("eigenvalue", s.eigenvalue);
+  visit("dominance", s.dominance);
+  visit("cosine", s.cosine);
+  visit("neuron", s.neuron);
+  visit("neuron_share", s.neuron_share);
+}
+
+template <class V>
+void Fields(V& visit, AmplifierScan& s) {
+  visit("ratio_limit", s.ratio_limit);
+  visit("block_norm", s.block_norm);
+  visit("amplifiers", s.amplifiers);
+  visit("census_neurons", s.census_neurons);
+  visit("neurons_found", s.neurons_found);
+  visit("census_writes", s.census_writes);
+  visit("writes_found", s.writes_found);
+}
+
+template <class V>
+void Fields(V& visit, OutlierToken& s) {
+  visit("id", s.id);
+  visit("text", s.text);
+  visit("count", s.count);
+  visit("first", s.first);
+}
+
+template <class V>
+void Fields(V& visit, Outliers& s) {
+  visit("ratio", s.ratio);
+  visit("mean_per_sequence", s.mean_per_sequence);
+  visit("prefix_length", s.prefix_length);
+  visit("tokens", s.tokens);
+}
+
+template <class V>
+void Fields(V& visit, VocabularyProbe& s) {
+  visit("block", s.block);
+  visit("threshold", s.threshold);
+  visit("tokens", s.tokens);
+  visit("spiking", s.spiking);
+  visit("later_position", s.later_position);
+  visit("later_tokens", s.later_tokens);
+  visit("later_spiking", s.later_spiking);
+  visit("exceptions", s.exceptions);
+}
+
+template <class V>
+void Fields(V& visit, Phenomena& s) {
+  visit("model", s.model);
+  visit("family", s.family);
+  visit("sequences", s.sequences);
+  visit("sequence_length", s.sequence_length);
+  visit("spike_ratio", s.spike_ratio);
+  visit("sink_epsilon", s.sink_epsilon);
+  visit("sink_length", s.sink_length);
+  visit("no_op_ratio", s.no_op_ratio);
+  visit("sink_rate", s.sink_rate);
+  visit("first_token_mass", s.first_token_mass);
+  visit("massive_mean", s.massive_mean);
+  visit("sink_rate_by_position", s.sink_rate_by_position);
+  visit("spike_channels", s.spike_channels);
+  visit("step_up", s.step_up);
+  visit("step_down", s.step_down);
+  visit("blocks", s.blocks);
+  visit("neurons", s.neurons);
+  visit("super_weights", s.super_weights);
+  visit("outliers", s.outliers);
+  visit("scan", s.scan);
+  visit("vocabulary", s.vocabulary);
+  visit("notices", s.notices);
+}
+
+namespace {
+
+// Whatever names a block must name one that there is.
+void CheckBlocks(const Phenomena& phenomena, const std::string& where) {
+  const auto check = [&](const char* list, int64_t block) {
+    if (block >= static_cast<int64_t>(phenomena.blocks.size()))
+      throw IoError(
+          fmt::format("{}: {}: block {} of a model of {} blocks", where, list, block, phenomena.blocks.size()));
+  };
+  for (const Sublayer& step : phenomena.step_up) check("step_up", step.block);
+  for (const Sublayer& step : phenomena.step_down) check("step_down", step.block);
+  for (const SpikeNeuron& neuron : phenomena.neurons) check("neurons", neuron.block);
+  for (const SuperWeight& weight : phenomena.super_weights) check("super_weights", weight.block);
+}
+
+// A document: the fields and a schema.
+struct Document : Phenomena {
+  std::string schema;
+};
+template <class V>
+void Fields(V& visit, Document& s) {
+  visit("schema", s.schema);
+  Fields(visit, static_cast<Phenomena&>(s));
 }
 
 }  // namespace
 
 std::string NeuronRoleName(NeuronRole role) {
-  return role == NeuronRole::kStepUp ? "step_up" : "step_down";
+  return kNeuronRoles[static_cast<size_t>(role)];
+}
+
+std::string HeadClassName(HeadClass head_class) {
+  return kHeadClasses[static_cast<size_t>(head_class)];
+}
+
+std::string SublayerText(const Sublayer& sublayer) {
+  return fmt::format("{}{}", sublayer.block, sublayer.attention ? "a" : "");
+}
+
+std::string SublayersText(const std::vector<Sublayer>& sublayers) {
+  std::string text;
+  for (const Sublayer& sublayer : sublayers) text += (text.empty() ? "" : ", ") + SublayerText(sublayer);
+  return text.empty() ? "none" : text;
+}
+
+bool Phenomena::HasGates() const {
+  return std::any_of(blocks.begin(), blocks.end(), [](const BlockPhenomena& block) {
+    return block.gate && block.gate->form != GateForm::kSinkLogit;
+  });
+}
+
+bool Phenomena::HasSinkLogits() const {
+  return std::any_of(blocks.begin(), blocks.end(), [](const BlockPhenomena& block) {
+    return block.gate && block.gate->form == GateForm::kSinkLogit;
+  });
+}
+
+double Phenomena::LargestResidual() const {
+  double largest = 0;
+  for (const BlockPhenomena& block : blocks)
+    largest = std::max({largest, block.attention.residual_max, block.ffn.residual_max});
+  return largest;
 }
 
 Json PhenomenaToJson(const Phenomena& phenomena) {
-  Json json = {{"schema", kSchema},
-               {"model", phenomena.model},
-               {"sequences", phenomena.sequences},
-               {"sequence_length", phenomena.sequence_length},
-               {"sink_epsilon", phenomena.sink_epsilon},
-               {"sink_length", phenomena.sink_length},
-               {"sink_rate", phenomena.sink_rate},
-               {"first_token_mass", phenomena.first_token_mass},
-               {"spike_channels", phenomena.spike_channels},
-               {"step_up_blocks", phenomena.step_up_blocks},
-               {"step_down_blocks", phenomena.step_down_blocks},
-               {"neurons", Json::array()},
-               {"super_weights", Json::array()},
-               {"blocks", Json::array()}};
-  for (const SpikeNeuron& neuron : phenomena.neurons) json["neurons"].push_back(NeuronToJson(neuron));
-  for (const SuperWeight& weight : phenomena.super_weights) json["super_weights"].push_back(SuperWeightToJson(weight));
-  for (const BlockPhenomena& block : phenomena.blocks)
-    json["blocks"].push_back(BlockToJson(block, json["blocks"].size()));
-  return json;
+  return FieldsToJson(Document{phenomena, std::string(kSchema)});
 }
 
 Phenomena PhenomenaFromJson(const Json& json, const std::string& where) {
   const JsonReader reader(json, where);
   reader.ExpectSchema(kSchema);
-  reader.AllowOnly({"schema", "model", "sequences", "sequence_length", "sink_epsilon", "sink_length", "sink_rate",
-                    "first_token_mass", "spike_channels", "step_up_blocks", "step_down_blocks", "neurons",
-                    "super_weights", "blocks"});
-  Phenomena phenomena;
-  ReadScalars(reader, phenomena);
-  for (const JsonReader& block : reader.Objects("blocks"))
-    phenomena.blocks.push_back(BlockFromJson(block, static_cast<int64_t>(phenomena.blocks.size())));
-  const int64_t last_block = static_cast<int64_t>(phenomena.blocks.size()) - 1;
-  phenomena.spike_channels = reader.Ints("spike_channels");
-  phenomena.step_up_blocks = reader.Ints("step_up_blocks", 0, last_block);
-  phenomena.step_down_blocks = reader.Ints("step_down_blocks", 0, last_block);
-  for (const JsonReader& neuron : reader.Objects("neurons"))
-    phenomena.neurons.push_back(NeuronFromJson(neuron, last_block));
-  for (const JsonReader& weight : reader.Objects("super_weights"))
-    phenomena.super_weights.push_back(SuperWeightFromJson(weight, last_block));
+  const Phenomena phenomena = FieldsFromJson<Document>(reader);
+  CheckBlocks(phenomena, where);
   return phenomena;
 }
 

@@ -25,7 +25,7 @@ void SinkMeter::Finish(BlockPhenomena& block) const {
   for (int64_t head = 0; head < mass_.size(0); ++head) {
     HeadPhenomena measured;
     measured.first_token_mass = mass_[head].item<double>() / n;
-    measured.sink = sinks_[head].item<double>() > n / 2;
+    measured.head_class = sinks_[head].item<double>() > n / 2 ? HeadClass::kBroadcast : HeadClass::kNonSink;
     block.heads.push_back(measured);
   }
   block.first_token_mass = mass_.mean().item<double>() / n;

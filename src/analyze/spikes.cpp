@@ -101,10 +101,10 @@ double SpikeMeter::median() const {
 }
 
 void SpikeMeter::Finish(BlockPhenomena& block) const {
-  block.top = peaks_;
-  block.residual_max = peaks_.empty() ? 0 : std::abs(peaks_.front().value);
-  block.residual_median = median();
-  block.output_max = output_max_;
+  block.ffn.residual_top = peaks_;
+  block.ffn.residual_max = peaks_.empty() ? 0 : std::abs(peaks_.front().value);
+  block.ffn.residual_median = median();
+  block.ffn.output_max = output_max_;
 }
 
 }  // namespace espalier

@@ -28,17 +28,17 @@ void PrintPhenomena(const Phenomena& phenomena) {
   for (size_t l = 0; l < phenomena.blocks.size(); ++l) {
     const BlockPhenomena& block = phenomena.blocks[l];
     const std::string peak =
-        block.top.empty() ? "" : fmt::format("channel {}, position {}", block.top[0].channel, block.top[0].position);
+        block.ffn.residual_top.empty() ? "" : fmt::format("channel {}, position {}", block.ffn.residual_top[0].channel, block.ffn.residual_top[0].position);
     text +=
-        fmt::format("{:>5}  {:>12.1f} {:>10.3f} {:>9.0f}  {:>8.3f} {:>6.0f}%  {}\n", l, block.residual_max,
-                    block.residual_median, block.residual_median > 0 ? block.residual_max / block.residual_median : 0,
+        fmt::format("{:>5}  {:>12.1f} {:>10.3f} {:>9.0f}  {:>8.3f} {:>6.0f}%  {}\n", l, block.ffn.residual_max,
+                    block.ffn.residual_median, block.ffn.Ratio(),
                     block.first_token_mass, 100 * block.sink_share, peak);
   }
   text += fmt::format(
       "\nspike channels: {}\nstep-up blocks: {}   step-down blocks: {}\nsink rate (Sink_1 at epsilon {}, T {}): {:.1f} "
       "%   F-Attn: {:.3f}\n",
-      fmt::join(phenomena.spike_channels, ", "), fmt::join(phenomena.step_up_blocks, ", "),
-      fmt::join(phenomena.step_down_blocks, ", "), phenomena.sink_epsilon, phenomena.sink_length,
+      fmt::join(phenomena.spike_channels, ", "), SublayersText(phenomena.step_up),
+      SublayersText(phenomena.step_down), phenomena.sink_epsilon, phenomena.sink_length,
       100 * phenomena.sink_rate, phenomena.first_token_mass);
   for (const SpikeNeuron& neuron : phenomena.neurons)
     text += fmt::format(

@@ -63,6 +63,10 @@ void JsonReader::ExpectSchema(std::string_view id) const {
 }
 
 void JsonReader::AllowOnly(std::initializer_list<std::string_view> known) const {
+  AllowOnly(std::span(known.begin(), known.size()));
+}
+
+void JsonReader::AllowOnly(std::span<const std::string_view> known) const {
   for (const auto& [key, value] : json_->items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     Fail(key, UnknownName("key", key, std::vector<std::string>(known.begin(), known.end())));
@@ -119,6 +123,30 @@ std::vector<int64_t> JsonReader::Ints(std::string_view key, int64_t min, int64_t
     if (!IsInt(value) || value.get<int64_t>() < min || value.get<int64_t>() > max)
       Fail(fmt::format("{}[{}]", key, i), fmt::format("expected {}, found {}", IntRange(min, max), Found(value)));
     values.push_back(value.get<int64_t>());
+  }
+  return values;
+}
+
+std::vector<std::string> JsonReader::Texts(std::string_view key) const {
+  const Json& list = Member(key, "a list of texts");
+  if (!list.is_array()) Fail(key, fmt::format("expected a list of texts, found {}", Found(list)));
+  std::vector<std::string> values;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i].is_string())
+      Fail(fmt::format("{}[{}]", key, i), fmt::format("expected a text, found {}", Found(list[i])));
+    values.push_back(list[i].get<std::string>());
+  }
+  return values;
+}
+
+std::vector<double> JsonReader::Reals(std::string_view key) const {
+  const Json& list = Member(key, "a list of numbers");
+  if (!list.is_array()) Fail(key, fmt::format("expected a list of numbers, found {}", Found(list)));
+  std::vector<double> values;
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i].is_number() && !list[i].is_null())
+      Fail(fmt::format("{}[{}]", key, i), fmt::format("expected a number or null, found {}", Found(list[i])));
+    values.push_back(list[i].is_null() ? std::numeric_limits<double>::quiet_NaN() : list[i].get<double>());
   }
   return values;
 }

@@ -1,15 +1,17 @@
 #include "espalier/model/family.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
+#include "espalier/core/error.h"
 #include "espalier/io/gguf.h"
 
 namespace espalier {
 namespace {
 
-std::string FamilyName(const Checkpoint& checkpoint) {
+std::string StoredName(const Checkpoint& checkpoint) {
   if (checkpoint.format() == CheckpointFormat::kGguf) return checkpoint.Gguf().Text("general.architecture");
   const Json& config = checkpoint.Config();
   const auto found = config.find("model_type");
@@ -22,11 +24,16 @@ std::string FamilyName(const Checkpoint& checkpoint) {
 }  // namespace
 
 const Registry<ModelFamily>::Entry& FamilyOf(const Checkpoint& checkpoint) {
-  const std::string name = FamilyName(checkpoint);
-  const std::vector<std::string> known = Registry<ModelFamily>::Names();
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    throw IoError(fmt::format("{}: {}", checkpoint.path().string(), UnknownName("model family", name, known)));
-  return Registry<ModelFamily>::Find(name);
+  const std::string name = StoredName(checkpoint);
+  std::vector<std::string> known;
+  for (const std::string& family : Registry<ModelFamily>::Names()) {
+    const std::string stored = Registry<ModelFamily>::Create(family)->StoredFamily(checkpoint.format());
+    if (stored == name) return Registry<ModelFamily>::Find(family);
+    if (!stored.empty()) known.push_back(stored);
+  }
+  throw IoError(fmt::format("{}: {} '{}' is not supported; supported: {}", checkpoint.path().string(),
+                            checkpoint.format() == CheckpointFormat::kGguf ? "architecture" : "model_type", name,
+                            fmt::join(known, ", ")));
 }
 
 }  // namespace espalier

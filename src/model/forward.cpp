@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "espalier/core/error.h"
 
@@ -15,20 +16,28 @@ using at::Tensor;
 // Rows of logits that exist at a time: 256 x 49,152 float32 is 50 MB, and larger chunks are not faster.
 constexpr int64_t kLossRows = 256;
 
-// Hands `value` to the observer when it asks for it.
+// Gives `value` to the model's intervention and then to the observer; the value that the pass goes on with.
 struct Tap {
   Observer* observer;
+  Edit* edit;
   int64_t block;
   bool Wants(Site site) const { return observer != nullptr && observer->Wants(block, site); }
-  void operator()(Site site, const Tensor& value) const {
-    if (Wants(site)) observer->Observe(block, site, value);
+  Tensor operator()(Site site, const Tensor& value) const {
+    const Tensor passed = edit != nullptr ? edit->Replace(block, site, value) : value;
+    if (Wants(site)) observer->Observe(block, site, passed);
+    return passed;
   }
 };
 
-// Zhang and Sennrich 2019, arXiv 1910.07467; the mean of squares in float32 whatever the dtype.
-Tensor RmsNorm(const Tensor& x, const Tensor& weight, double epsilon) {
+// Zhang and Sennrich 2019, arXiv 1910.07467; the mean of squares in float32 whatever the dtype. An undefined weight is
+// no norm at all.
+Tensor RmsNorm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
+  if (!weight.defined()) return x;
   const Tensor wide = x.to(at::kFloat);
-  const Tensor scale = wide.square().mean(-1, /*keepdim=*/true).add_(epsilon).rsqrt_();  // [B, T, 1]
+  const Tensor scale =
+      wide.square().mean(-1, /*keepdim=*/true).add_(config.norm_epsilon).rsqrt_();  // [..., 1]
+  // Models that add one multiply in float32, the others in their own dtype.
+  if (config.norm_adds_one) return (wide * scale * NormGain(config, weight.to(at::kFloat))).to(x.scalar_type());
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
@@ -40,42 +49,86 @@ Tensor PerHead(const Tensor& kv, const BlockConfig& block) {
   return kv.index_select(1, at::tensor(block.kv_of_head, at::kLong).to(kv.device()));  // [B, H, T, D]
 }
 
-// softmax(q k^T / sqrt(D)) with the causal mask, formed in full because somebody looks at it.
-Tensor Probabilities(const Tensor& q, const Tensor& k) {
-  const int64_t T = q.size(2);
-  const Tensor scores =
-      q.matmul(k.transpose(2, 3)).mul_(1 / std::sqrt(static_cast<double>(q.size(3))));  // [B, H, T, T]
-  const Tensor future = at::ones({T, T}, q.options().dtype(at::kBool)).triu_(1);
-  return scores.masked_fill(future, -std::numeric_limits<double>::infinity()).softmax(-1);
+// Which keys a query sees: [T, T] bool.
+Tensor Visible(const BlockConfig& block, int64_t T, at::Device device) {
+  Tensor visible = at::ones({T, T}, at::TensorOptions(at::kBool).device(device)).tril_();
+  return block.window > 0 ? visible.triu_(1 - block.window) : visible;
+}
+
+// Masked, scaled logits of one block in full, because somebody looks at them or adds to them: [B, H, T, T].
+Tensor AttentionLogits(const ModelConfig& config, const BlockConfig& block, const Tensor& q, const Tensor& k) {
+  const Tensor scores = q.matmul(PerHead(k, block).transpose(2, 3)).mul_(config.AttentionScale());
+  return scores.masked_fill_(Visible(block, q.size(2), q.device()).logical_not_(),
+                             -std::numeric_limits<double>::infinity());
+}
+
+struct Attended {
+  Tensor out;    // [B, H, T, D]
+  Tensor score;  // [B, H, T, 1] factor on it, or undefined
+};
+
+// Softmax with an extra logit s whose value is zero equals softmax(..) v times sigmoid(logsumexp - s).
+Attended AttendWithSinkLogits(const ModelConfig& config, const BlockConfig& block, const Attention& attention,
+                              const Tensor& q, const Tensor& k, const Tensor& v, const Tap& tap) {
+  const Tensor logits = AttentionLogits(config, block, q, k);
+  const Tensor sink = attention.sink_logits.view({1, block.H, 1, 1});
+  const Tensor score = (logits.logsumexp(-1, /*keepdim=*/true) - sink).sigmoid();  // [B, H, T, 1]
+  const Tensor probs = logits.softmax(-1);
+  if (tap.Wants(Site::kAttnProbs)) tap.observer->Observe(tap.block, Site::kAttnProbs, probs * score);
+  return {probs.matmul(PerHead(v, block)), score};
+}
+
+Attended Attend(const ModelConfig& config, const BlockConfig& block, const Attention& attention, const Tensor& q,
+                const Tensor& k, const Tensor& v, const Tap& tap) {
+  if (attention.sink_logits.defined()) return AttendWithSinkLogits(config, block, attention, q, k, v, tap);
+  if (tap.Wants(Site::kAttnProbs))
+    tap.observer->Observe(tap.block, Site::kAttnProbs, AttentionLogits(config, block, q, k).softmax(-1));
+  const bool grouped = IsEven(block), windowed = block.window > 0 && block.window < q.size(2);
+  const auto mask = windowed ? std::optional(Visible(block, q.size(2), q.device())) : std::nullopt;
+  return {at::scaled_dot_product_attention(q, grouped ? k : PerHead(k, block), grouped ? v : PerHead(v, block), mask,
+                                           /*dropout_p=*/0.0, /*is_causal=*/!windowed, config.AttentionScale(),
+                                           /*enable_gqa=*/grouped),
+          {}};
+}
+
+// Output gate, Qiu et al. 2025, arXiv 2505.06708, eq. 5: scores from what the queries read. [B, H, T, D or 1]
+Tensor GateScore(const Attention& attention, const Tensor& x, int64_t H) {
+  const Tensor gate = attention.w_output_gate.Apply(x);  // [B, T, H*D] or [B, T, H]
+  return gate.view({x.size(0), x.size(1), H, -1}).transpose(1, 2).sigmoid();
 }
 
 // Causal grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
-Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rope& rope, const Tap& tap) {
-  const BlockConfig& block = model.config.blocks[static_cast<size_t>(l)];
+Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rope& ropes, const Tap& tap) {
+  const ModelConfig& config = model.config;
+  const BlockConfig& block = config.blocks[static_cast<size_t>(l)];
   const Attention& attention = model.blocks[static_cast<size_t>(l)].attention;
-  const int64_t B = x.size(0), T = x.size(1), D = model.config.D;
-  const auto heads = [&](const Linear& w, int64_t n) { return w.Apply(x).view({B, T, n, D}).transpose(1, 2); };
-  const Tensor q = rope.Rotate(heads(attention.w_q, block.H));  // [B, H, T, D]
-  const Tensor k = rope.Rotate(heads(attention.w_k, block.G));  // [B, G, T, D]
-  const Tensor v = heads(attention.w_v, block.G);               // [B, G, T, D]
-  tap(Site::kQ, q);
-  tap(Site::kK, k);
-  tap(Site::kV, v);
-  if (tap.Wants(Site::kAttnProbs)) tap(Site::kAttnProbs, Probabilities(q, PerHead(k, block)));
-  const bool grouped = IsEven(block);
-  const Tensor y = at::scaled_dot_product_attention(q, grouped ? k : PerHead(k, block), grouped ? v : PerHead(v, block),
-                                                    /*attn_mask=*/{}, /*dropout_p=*/0.0, /*is_causal=*/true,
-                                                    /*scale=*/std::nullopt, /*enable_gqa=*/grouped);
-  const Tensor head_out = y.transpose(1, 2).reshape({B, T, block.H * D});  // [B, T, H*D]
-  tap(Site::kHeadOut, head_out);
-  return attention.w_o.Apply(head_out);  // [B, T, C]
+  const int64_t B = x.size(0), T = x.size(1), D = config.D;
+  const RopeTable& rope = ropes.Of(block);
+  const auto heads = [&](const Linear& w, const Tensor& norm, int64_t n) {
+    Tensor y = w.Apply(x);  // [B, T, n*D]
+    if (config.qk_norm == QkNorm::kAllHeads) y = RmsNorm(config, y, norm);
+    y = y.view({B, T, n, D}).transpose(1, 2);  // [B, n, T, D]
+    return config.qk_norm == QkNorm::kPerHead ? RmsNorm(config, y, norm) : y;
+  };
+  const Tensor q = tap(Site::kQ, rope.Rotate(heads(attention.w_q, attention.q_norm, block.H)));  // [B, H, T, D]
+  const Tensor k = tap(Site::kK, rope.Rotate(heads(attention.w_k, attention.k_norm, block.G)));  // [B, G, T, D]
+  const Tensor v = tap(Site::kV, heads(attention.w_v, {}, block.G));                             // [B, G, T, D]
+  Attended attended = Attend(config, block, attention, q, k, v, tap);
+  const auto joined = [&](const Tensor& y) { return y.transpose(1, 2).reshape({B, T, block.H * D}); };
+  Tensor head_out = tap(Site::kSdpaOut, joined(attended.out));  // [B, T, H*D]
+  if (attention.w_output_gate.defined()) attended.score = GateScore(attention, x, block.H);
+  if (attended.score.defined()) {
+    const Tensor score = tap(Site::kGateScore, attended.score.transpose(1, 2));  // [B, T, H, D or 1]
+    head_out = (head_out.view({B, T, block.H, D}) * score).view({B, T, block.H * D});
+  }
+  return attention.w_o.Apply(tap(Site::kHeadOut, head_out));  // [B, T, C]
 }
 
-// SwiGLU (Shazeer 2020, arXiv 2002.05202).
-Tensor FeedForwardOutput(const FeedForward& ffn, const Tensor& x, const Tap& tap) {
-  const Tensor hidden = at::silu(ffn.w_gate.Apply(x)) * ffn.w_up.Apply(x);  // [B, T, F]
-  tap(Site::kFfnHidden, hidden);
-  return ffn.w_down.Apply(hidden);  // [B, T, C]
+// Gated linear unit: SwiGLU or GeGLU (Shazeer 2020, arXiv 2002.05202).
+Tensor FeedForwardOutput(const ModelConfig& config, const FeedForward& ffn, const Tensor& x, const Tap& tap) {
+  const Tensor gate = ffn.w_gate.Apply(x);  // [B, T, F]
+  const Tensor open = config.activation == Activation::kSilu ? at::silu(gate) : at::gelu(gate, "tanh");
+  return ffn.w_down.Apply(tap(Site::kFfnHidden, open * ffn.w_up.Apply(x)));  // [B, T, C]
 }
 
 // A removed sublayer may leave a constant behind: the bias of its output projection.
@@ -87,57 +140,55 @@ Tensor Constant(const Linear& output, const Tensor& like) {
 
 std::string_view SiteName(Site site) {
   static constexpr std::string_view kNames[] = {
-      "block_input", "attn_norm",     "q",        "k",          "v",       "attn_probs",   "head_out",
+      "block_input", "attn_norm",     "q",        "k",          "v",       "attn_probs", "sdpa_out", "gate_score", "head_out",
       "attn_out",    "attn_residual", "ffn_norm", "ffn_hidden", "ffn_out", "block_output", "final_norm",
       "logits"};
   return kNames[static_cast<size_t>(site)];
 }
 
-Tensor Embed(const Model& model, const Tensor& ids) {
-  return at::embedding(model.embedding, ids);
+Tensor NormGain(const ModelConfig& config, const Tensor& weight) {
+  return config.norm_adds_one ? 1 + weight : weight;
 }
 
-Tensor RunBlock(const Model& model, int64_t l, const Tensor& h, const Rope& rope, Observer* observer) {
+Tensor Embed(const Model& model, const Tensor& ids) {
+  const Tensor h = at::embedding(model.embedding, ids);
+  if (model.config.embedding_scale == 1) return h;
+  return h * at::scalar_tensor(model.config.embedding_scale, h.options());  // rounded to the dtype first, as Gemma does
+}
+
+Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
   const Block& block = model.blocks[static_cast<size_t>(l)];
-  const BlockConfig& config = model.config.blocks[static_cast<size_t>(l)];
-  const Tap tap{observer, l};
-  tap(Site::kBlockInput, h);
+  const BlockConfig& sizes = model.config.blocks[static_cast<size_t>(l)];
+  const Tap tap{observer, model.edit.get(), l};
+  const Tensor h = tap(Site::kBlockInput, input);
 
-  const Tensor attn_norm = RmsNorm(h, block.attention_norm, model.config.norm_epsilon);
-  tap(Site::kAttnNorm, attn_norm);
-  const Tensor attn_out =
-      config.HasAttention() ? AttentionOutput(model, l, attn_norm, rope, tap) : Constant(block.attention.w_o, h);
-  tap(Site::kAttnOut, attn_out);
-  const Tensor residual = h + attn_out;
-  tap(Site::kAttnResidual, residual);
+  const Tensor attn_norm = tap(Site::kAttnNorm, RmsNorm(model.config, h, block.attention_norm));
+  const Tensor attended =
+      sizes.HasAttention() ? AttentionOutput(model, l, attn_norm, rope, tap) : Constant(block.attention.w_o, h);
+  const Tensor attn_out = tap(Site::kAttnOut, RmsNorm(model.config, attended, block.attention_post_norm));
+  const Tensor residual = tap(Site::kAttnResidual, h + attn_out);
 
-  const Tensor ffn_norm = RmsNorm(residual, block.ffn_norm, model.config.norm_epsilon);
-  tap(Site::kFfnNorm, ffn_norm);
-  const Tensor ffn_out =
-      config.HasFeedForward() ? FeedForwardOutput(block.ffn, ffn_norm, tap) : Constant(block.ffn.w_down, h);
-  tap(Site::kFfnOut, ffn_out);
-  const Tensor output = residual + ffn_out;
-  tap(Site::kBlockOutput, output);
-  return output;
+  const Tensor ffn_norm = tap(Site::kFfnNorm, RmsNorm(model.config, residual, block.ffn_norm));
+  const Tensor fed =
+      sizes.HasFeedForward() ? FeedForwardOutput(model.config, block.ffn, ffn_norm, tap) : Constant(block.ffn.w_down, h);
+  const Tensor ffn_out = tap(Site::kFfnOut, RmsNorm(model.config, fed, block.ffn_post_norm));
+  return tap(Site::kBlockOutput, residual + ffn_out);
 }
 
 Tensor FinalNorm(const Model& model, const Tensor& h) {
-  return RmsNorm(h, model.final_norm, model.config.norm_epsilon);
+  return RmsNorm(model.config, h, model.final_norm);
 }
 
 Tensor HiddenStates(const Model& model, const Tensor& ids, Observer* observer) {
   const Rope rope = MakeRope(model.config, ids.size(1), model.device(), model.dtype());
   Tensor h = Embed(model, ids);  // [B, T, C]
   for (int64_t l = 0; l < model.config.L(); ++l) h = RunBlock(model, l, h, rope, observer);
-  const Tensor normed = FinalNorm(model, h);
-  Tap{observer, model.config.L()}(Site::kFinalNorm, normed);
-  return normed;
+  return Tap{observer, model.edit.get(), model.config.L()}(Site::kFinalNorm, FinalNorm(model, h));
 }
 
 Tensor Logits(const Model& model, const Tensor& ids, Observer* observer) {
   const Tensor logits = at::linear(HiddenStates(model, ids, observer), model.Head());  // [B, T, V]
-  Tap{observer, model.config.L()}(Site::kLogits, logits);
-  return logits;
+  return Tap{observer, model.edit.get(), model.config.L()}(Site::kLogits, logits);
 }
 
 Tensor TokenNll(const Model& model, const Tensor& hidden, const Tensor& targets) {

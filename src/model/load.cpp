@@ -60,7 +60,8 @@ class Loader {
   at::Tensor Tensor(const ModelConfig& config, int64_t block, const std::string& name) {
     const std::string stored = family_.TensorName(checkpoint_.format(), name);
     if (device_.is_meta())
-      return at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_));
+      return family_.FromStored(checkpoint_.format(), config, block, name,
+                                at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_)));
     const at::Tensor read = checkpoint_.Read(stored);
     if (!read.is_floating_point())
       throw IoError(fmt::format("{}: {}: not a floating-point tensor", checkpoint_.path().string(), stored));
@@ -69,17 +70,18 @@ class Loader {
   }
 
   Block LoadBlock(const ModelConfig& config, int64_t l) {
-    const BlockConfig& sizes = config.blocks[static_cast<size_t>(l)];
     const std::string prefix = fmt::format("block{}.", l);
     Block block;
-    block.attention_norm = Tensor(config, l, prefix + "attention_norm");
-    block.ffn_norm = Tensor(config, l, prefix + "ffn_norm");
+    for (const VectorRole role : kVectorRoles)
+      if (!ExpectedShape(config, l, role).empty())
+        block.At(role) = Tensor(config, l, prefix + std::string(VectorRoleName(role)));
     for (const Role role : kRoles) {
-      const bool attention = role == Role::kQ || role == Role::kK || role == Role::kV || role == Role::kO;
       const std::string name = prefix + std::string(RoleName(role));
-      if (attention ? sizes.HasAttention() : sizes.HasFeedForward())
-        block.At(role).weight = Tensor(config, l, name + ".weight");
-      if (checkpoint_.Has(family_.TensorName(checkpoint_.format(), name + ".bias")))
+      const bool present = !ExpectedShape(config, l, role).empty();
+      if (present) block.At(role).weight = Tensor(config, l, name + ".weight");
+      // A removed sublayer may still have the constant of its output projection.
+      if ((present || role == Role::kO || role == Role::kDown) &&
+          checkpoint_.Has(family_.TensorName(checkpoint_.format(), name + ".bias")))
         block.At(role).bias = Tensor(config, l, name + ".bias");
     }
     return block;
@@ -132,11 +134,8 @@ Model LoadShapes(const std::filesystem::path& path, at::ScalarType dtype) {
 
 void SaveModel(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder) {
   const auto family = Registry<ModelFamily>::Create(model.config.family);
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedTensorRef& ref : TensorsOf(const_cast<Model&>(model)))
-    tensors[family->TensorName(CheckpointFormat::kHuggingFace, ref.name)] = *ref.tensor;
   AtomicFolder output(folder);
-  WriteCheckpointFolder(output.temporary(), family->WriteConfig(model), tensors);
+  WriteCheckpointFolder(output.temporary(), family->WriteConfig(model), family->ToStored(model));
   tokenizer.Save(output.temporary());
   output.Commit();
 }

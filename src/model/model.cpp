@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 #include "espalier/core/error.h"
 
 namespace espalier {
@@ -15,14 +17,30 @@ at::Tensor Linear::Apply(const at::Tensor& x) const {
 }
 
 std::string_view RoleName(Role role) {
-  static constexpr std::string_view kNames[] = {"w_q", "w_k", "w_v", "w_o", "w_gate", "w_up", "w_down"};
+  static constexpr std::string_view kNames[] = {"w_q", "w_output_gate", "w_k", "w_v", "w_o", "w_gate", "w_up", "w_down"};
   return kNames[static_cast<size_t>(role)];
+}
+
+std::string_view VectorRoleName(VectorRole role) {
+  static constexpr std::string_view kNames[] = {"attention_norm", "attention_post_norm", "q_norm", "k_norm",
+                                                "sink_logits",    "ffn_norm",            "ffn_post_norm"};
+  return kNames[static_cast<size_t>(role)];
+}
+
+bool OfAttention(Role role) {
+  return role != Role::kGate && role != Role::kUp && role != Role::kDown;
+}
+
+double ModelConfig::AttentionScale() const {
+  return attention_scale.value_or(1 / std::sqrt(static_cast<double>(D)));
 }
 
 const Linear& Block::At(Role role) const {
   switch (role) {
     case Role::kQ:
       return attention.w_q;
+    case Role::kOutputGate:
+      return attention.w_output_gate;
     case Role::kK:
       return attention.w_k;
     case Role::kV:
@@ -43,6 +61,30 @@ Linear& Block::At(Role role) {
   return const_cast<Linear&>(std::as_const(*this).At(role));
 }
 
+const at::Tensor& Block::At(VectorRole role) const {
+  switch (role) {
+    case VectorRole::kAttentionNorm:
+      return attention_norm;
+    case VectorRole::kAttentionPostNorm:
+      return attention_post_norm;
+    case VectorRole::kQNorm:
+      return attention.q_norm;
+    case VectorRole::kKNorm:
+      return attention.k_norm;
+    case VectorRole::kSinkLogits:
+      return attention.sink_logits;
+    case VectorRole::kFfnNorm:
+      return ffn_norm;
+    case VectorRole::kFfnPostNorm:
+      return ffn_post_norm;
+  }
+  throw InternalError("unknown vector role");
+}
+
+at::Tensor& Block::At(VectorRole role) {
+  return const_cast<at::Tensor&>(std::as_const(*this).At(role));
+}
+
 std::vector<NamedTensorRef> TensorsOf(Model& model) {
   std::vector<NamedTensorRef> tensors;
   const auto add = [&tensors](std::string name, at::Tensor& tensor) {
@@ -51,8 +93,7 @@ std::vector<NamedTensorRef> TensorsOf(Model& model) {
   add("embedding", model.embedding);
   for (size_t l = 0; l < model.blocks.size(); ++l) {
     Block& block = model.blocks[l];
-    add(fmt::format("block{}.attention_norm", l), block.attention_norm);
-    add(fmt::format("block{}.ffn_norm", l), block.ffn_norm);
+    for (const VectorRole role : kVectorRoles) add(fmt::format("block{}.{}", l, VectorRoleName(role)), block.At(role));
     for (const Role role : kRoles) {
       add(fmt::format("block{}.{}.weight", l, RoleName(role)), block.At(role).weight);
       add(fmt::format("block{}.{}.bias", l, RoleName(role)), block.At(role).bias);
@@ -89,20 +130,18 @@ void CheckShape(const std::string& name, const at::Tensor& tensor, const Shape& 
         fmt::format("{}: expected [{}], found [{}]", name, fmt::join(expected, ", "), fmt::join(tensor.sizes(), ", ")));
 }
 
-void CheckLinear(const std::string& name, const Linear& linear, int64_t out, int64_t in) {
-  CheckShape(name + ".weight", linear.weight, {out, in});
-  if (linear.bias.defined()) CheckShape(name + ".bias", linear.bias, {out});
-}
-
-void CheckBlock(const std::string& name, const Block& block, const BlockConfig& b, int64_t C, int64_t D) {
-  CheckShape(name + ".attention_norm", block.attention_norm, {C});
-  CheckShape(name + ".ffn_norm", block.ffn_norm, {C});
-  const Shape out_of = {b.H * D, b.G * D, b.G * D, C, b.F, b.F, C};
-  const Shape in_of = {C, C, C, b.H * D, C, C, b.F};
-  for (size_t i = 0; i < out_of.size(); ++i) {
-    const bool present = i < 4 ? b.HasAttention() : b.HasFeedForward();
-    if (present) CheckLinear(fmt::format("{}.{}", name, RoleName(kRoles[i])), block.At(kRoles[i]), out_of[i], in_of[i]);
+void CheckBlock(const std::string& name, const Block& block, const ModelConfig& config, int64_t l) {
+  for (const VectorRole role : kVectorRoles)
+    if (const Shape shape = ExpectedShape(config, l, role); !shape.empty())
+      CheckShape(fmt::format("{}.{}", name, VectorRoleName(role)), block.At(role), shape);
+  for (const Role role : kRoles) {
+    const Shape shape = ExpectedShape(config, l, role);
+    if (shape.empty()) continue;
+    CheckShape(fmt::format("{}.{}.weight", name, RoleName(role)), block.At(role).weight, shape);
+    if (block.At(role).bias.defined())
+      CheckShape(fmt::format("{}.{}.bias", name, RoleName(role)), block.At(role).bias, {shape[0]});
   }
+  const BlockConfig& b = config.blocks[static_cast<size_t>(l)];
   if (static_cast<int64_t>(b.kv_of_head.size()) != b.H)
     throw ShapeError(fmt::format("{}: kv_of_head has {} entries, expected {}", name, b.kv_of_head.size(), b.H));
   for (const int64_t group : b.kv_of_head)
@@ -111,6 +150,51 @@ void CheckBlock(const std::string& name, const Block& block, const BlockConfig& 
 }
 
 }  // namespace
+
+std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role role) {
+  const BlockConfig& b = config.blocks[static_cast<size_t>(l)];
+  const int64_t C = config.C, D = config.D;
+  if (!(OfAttention(role) ? b.HasAttention() : b.HasFeedForward())) return {};
+  switch (role) {
+    case Role::kQ:
+      return {b.H * D, C};
+    case Role::kOutputGate:
+      if (b.gate == GateKind::kNone) return {};
+      return {b.gate == GateKind::kElementwise ? b.H * D : b.H, C};
+    case Role::kK:
+    case Role::kV:
+      return {b.G * D, C};
+    case Role::kO:
+      return {C, b.H * D};
+    case Role::kGate:
+    case Role::kUp:
+      return {b.F, C};
+    case Role::kDown:
+      return {C, b.F};
+  }
+  throw InternalError("unknown role");
+}
+
+std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, VectorRole role) {
+  const BlockConfig& b = config.blocks[static_cast<size_t>(l)];
+  const bool all_heads = config.qk_norm == QkNorm::kAllHeads;
+  const auto when = [](bool present, int64_t size) { return present ? Shape{size} : Shape{}; };
+  switch (role) {
+    case VectorRole::kAttentionNorm:
+    case VectorRole::kFfnNorm:
+      return when(config.norm_placement != NormPlacement::kPost, config.C);
+    case VectorRole::kAttentionPostNorm:
+    case VectorRole::kFfnPostNorm:
+      return when(config.norm_placement != NormPlacement::kPre, config.C);
+    case VectorRole::kQNorm:
+      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(), all_heads ? b.H * config.D : config.D);
+    case VectorRole::kKNorm:
+      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(), all_heads ? b.G * config.D : config.D);
+    case VectorRole::kSinkLogits:
+      return when(b.sink_logits && b.HasAttention(), b.H);
+  }
+  throw InternalError("unknown vector role");
+}
 
 int64_t CountParameters(const Model& model) {
   return CountElements(model, "");
@@ -126,7 +210,7 @@ void CheckShapes(const Model& model) {
   if (!c.tied_head) CheckShape("head", model.head, {c.V, c.C});
   ESPALIER_CHECK(model.blocks.size() == c.blocks.size(), "blocks and their configurations differ in number");
   for (size_t l = 0; l < model.blocks.size(); ++l)
-    CheckBlock(fmt::format("block{}", l), model.blocks[l], c.blocks[l], c.C, c.D);
+    CheckBlock(fmt::format("block{}", l), model.blocks[l], c, static_cast<int64_t>(l));
 }
 
 }  // namespace espalier

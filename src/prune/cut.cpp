@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -17,7 +18,10 @@ namespace {
 using at::Tensor;
 
 // Indices that go, of each role and axis of one block.
-using Gone = std::map<std::pair<Role, Axis>, std::set<int64_t>>;
+struct Gone {
+  std::map<std::pair<Role, Axis>, std::set<int64_t>> linear;
+  std::map<VectorRole, std::set<int64_t>> vectors;
+};
 
 std::vector<int64_t> RemovedUnits(int64_t count, const std::vector<int64_t>& kept) {
   std::vector<int64_t> removed;
@@ -36,9 +40,12 @@ Gone GoneIn(const Model& model, int64_t l, const BlockPlan& plan) {
   for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
     const UnitSpace space(model, l, kind);
     for (const int64_t unit :
-         RemovedUnits(space.size(), kind == UnitKind::kKvGroup ? plan.kv_groups : plan.ffn_channels))
+         RemovedUnits(space.size(), kind == UnitKind::kKvGroup ? plan.kv_groups : plan.ffn_channels)) {
       for (const Slice& slice : space.Owns(unit))
-        for (int64_t i = 0; i < slice.count; ++i) gone[{slice.role, slice.axis}].insert(slice.first + i);
+        for (int64_t i = 0; i < slice.count; ++i) gone.linear[{slice.role, slice.axis}].insert(slice.first + i);
+      for (const VectorSlice& slice : space.OwnsOfVectors(unit))
+        for (int64_t i = 0; i < slice.count; ++i) gone.vectors[slice.role].insert(slice.first + i);
+    }
   }
   return gone;
 }
@@ -61,9 +68,20 @@ void MaskLinear(Linear& linear, Axis axis, const std::set<int64_t>& gone) {
   if (axis == Axis::kRows && linear.bias.defined()) linear.bias = linear.bias.index_fill(0, index, 0);
 }
 
+// A norm over all heads divides by the root mean square of all of them. Masked heads add zeros to that mean; the cut
+// model takes the mean over fewer, a larger one, so that its factor grows by the root of what is gone. (Exact but for
+// epsilon, which is not scaled.)
+void CutVector(VectorRole role, Tensor& vector, const std::set<int64_t>& gone) {
+  const Tensor kept = IndexTensor(RemovedUnits(vector.size(0), {gone.begin(), gone.end()}), vector);
+  const double share = static_cast<double>(kept.size(0)) / static_cast<double>(vector.size(0));
+  vector = vector.index_select(0, kept);
+  if (role == VectorRole::kQNorm || role == VectorRole::kKNorm) vector = vector / std::sqrt(share);
+}
+
 // Query heads whose group stays, reading the renumbered groups.
 BlockConfig CutSizes(const BlockConfig& sizes, const BlockPlan& plan) {
-  BlockConfig cut;
+  BlockConfig cut = sizes;
+  cut.kv_of_head.clear();
   std::map<int64_t, int64_t> renumbered;
   for (const int64_t group : plan.kv_groups) renumbered.emplace(group, static_cast<int64_t>(renumbered.size()));
   for (const int64_t group : sizes.kv_of_head)
@@ -76,8 +94,16 @@ BlockConfig CutSizes(const BlockConfig& sizes, const BlockPlan& plan) {
 
 // A sublayer that lost everything leaves at most the constant of its output projection.
 void DropEmpty(Block& block, const BlockConfig& sizes) {
-  if (!sizes.HasAttention()) block.attention = Attention{{}, {}, {}, {{}, block.attention.w_o.bias, nullptr}};
-  if (!sizes.HasFeedForward()) block.ffn = FeedForward{{}, {}, {{}, block.ffn.w_down.bias, nullptr}};
+  if (!sizes.HasAttention()) {
+    Attention constant;
+    constant.w_o.bias = block.attention.w_o.bias;
+    block.attention = constant;
+  }
+  if (!sizes.HasFeedForward()) {
+    FeedForward constant;
+    constant.w_down.bias = block.ffn.w_down.bias;
+    block.ffn = constant;
+  }
 }
 
 void CheckFits(const Model& model, const Plan& plan) {
@@ -99,8 +125,9 @@ Model Cut(const Model& model, const Plan& plan) {
   CheckFits(model, plan);
   Model cut = model;
   for (size_t l = 0; l < plan.blocks.size(); ++l) {
-    for (const auto& [where, gone] : GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]))
-      CutLinear(cut.blocks[l].At(where.first), where.second, gone);
+    const Gone all = GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]);
+    for (const auto& [where, gone] : all.linear) CutLinear(cut.blocks[l].At(where.first), where.second, gone);
+    for (const auto& [role, gone] : all.vectors) CutVector(role, cut.blocks[l].At(role), gone);
     cut.config.blocks[l] = CutSizes(model.config.blocks[l], plan.blocks[l]);
     DropEmpty(cut.blocks[l], cut.config.blocks[l]);
   }
@@ -111,8 +138,9 @@ Model Cut(const Model& model, const Plan& plan) {
 Model Mask(const Model& model, const Plan& plan) {
   CheckFits(model, plan);
   Model masked = model;
+  // Vectors need no mask: a head without query, key, value and output does nothing, whatever its norm or sink logit.
   for (size_t l = 0; l < plan.blocks.size(); ++l)
-    for (const auto& [where, gone] : GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]))
+    for (const auto& [where, gone] : GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]).linear)
       MaskLinear(masked.blocks[l].At(where.first), where.second, gone);
   return masked;
 }

@@ -57,10 +57,11 @@ void DrawBlockCurve(Svg& svg, const Scale& scale, const std::vector<double>& val
 }
 
 // A column behind the curves and a triangle above: the block changes the residual stream.
-void DrawSteps(Svg& svg, const std::vector<int64_t>& blocks, size_t count, double top, double bottom, bool up) {
+void DrawSteps(Svg& svg, const std::vector<Sublayer>& steps, size_t count, double top, double bottom, bool up) {
   const double column = (svg.width() - kLeft - kRight) / static_cast<double>(std::max<size_t>(count, 1));
-  for (int64_t block : blocks) {
-    const double x = BlockAt(svg, static_cast<size_t>(block), count);
+  for (const Sublayer& step : steps) {
+    const std::string block = SublayerText(step);
+    const double x = BlockAt(svg, static_cast<size_t>(step.block), count);
     svg.Rect(x - column / 2, top, column, bottom - top, up ? "band up" : "band down",
              fmt::format("block {}: {}", block, up ? "step-up" : "step-down"));
     const double y = top - 8, tip = up ? -4.5 : 4.5;
@@ -70,10 +71,15 @@ void DrawSteps(Svg& svg, const std::vector<int64_t>& blocks, size_t count, doubl
   }
 }
 
-std::vector<double> Column(const Phenomena& phenomena, double BlockPhenomena::*member, double factor = 1) {
+template <class Value>
+std::vector<double> Column(const Phenomena& phenomena, const Value& value) {
   std::vector<double> values;
-  for (const BlockPhenomena& block : phenomena.blocks) values.push_back(factor * (block.*member));
+  for (const BlockPhenomena& block : phenomena.blocks) values.push_back(value(block));
   return values;
+}
+
+double ResidualMax(const BlockPhenomena& block) {
+  return block.ffn.residual_max;
 }
 
 void Append(std::vector<double>& all, const std::vector<double>& more) {
@@ -120,30 +126,30 @@ std::string LifeCycleChart(const ReportView& view, double width) {
   if (phenomena.empty() || phenomena.front().blocks.empty()) return "";
   std::vector<double> all;
   for (const Phenomena& model : phenomena) {
-    Append(all, Column(model, &BlockPhenomena::residual_max));
-    Append(all, Column(model, &BlockPhenomena::residual_median));
+    Append(all, Column(model, ResidualMax));
+    Append(all, Column(model, [](const BlockPhenomena& block) { return block.ffn.residual_median; }));
   }
   constexpr double kHeight = 330, kTop = 24;
   Svg svg(width, kHeight, "Largest and median residual value after each block, logarithmic scale");
   Scale scale = ScaleAround(all, false, true);
   scale.from = kHeight - kBottom, scale.to = kTop;
   const size_t count = phenomena.front().blocks.size();
-  DrawSteps(svg, phenomena.front().step_up_blocks, count, kTop, kHeight - kBottom, true);
-  DrawSteps(svg, phenomena.front().step_down_blocks, count, kTop, kHeight - kBottom, false);
+  DrawSteps(svg, phenomena.front().step_up, count, kTop, kHeight - kBottom, true);
+  DrawSteps(svg, phenomena.front().step_down, count, kTop, kHeight - kBottom, false);
   DrawValueAxis(svg, scale, "");
   DrawBlockAxis(svg, count, kHeight - kBottom);
   for (const Phenomena& model : phenomena) {
     const size_t style = ModelStyle(view.comparison, model.model);
     std::vector<double> x, y;
     for (size_t i = 0; i < model.blocks.size(); ++i) {
-      const double median = model.blocks[i].residual_median;
+      const double median = model.blocks[i].ffn.residual_median;
       x.push_back(BlockAt(svg, i, model.blocks.size()));
       y.push_back(std::isfinite(median) && median > 0 ? scale.At(median) : NAN);
     }
     svg.Path(PolylinePath(x, y), fmt::format("curve dotted s{}", style));
   }
   for (const Phenomena& model : phenomena)
-    DrawBlockCurve(svg, scale, Column(model, &BlockPhenomena::residual_max), ModelStyle(view.comparison, model.model),
+    DrawBlockCurve(svg, scale, Column(model, ResidualMax), ModelStyle(view.comparison, model.model),
                    model.model + " max |h|", "");
   return svg.Finish();
 }
@@ -157,7 +163,7 @@ std::string SinkChart(const ReportView& view, double width) {
   DrawValueAxis(svg, scale, " %");
   DrawBlockAxis(svg, phenomena.front().blocks.size(), kHeight - kBottom);
   for (const Phenomena& model : phenomena)
-    DrawBlockCurve(svg, scale, Column(model, &BlockPhenomena::sink_share, 100),
+    DrawBlockCurve(svg, scale, Column(model, [](const BlockPhenomena& block) { return 100 * block.sink_share; }),
                    ModelStyle(view.comparison, model.model), model.model + " sink share", " %");
   return svg.Finish();
 }

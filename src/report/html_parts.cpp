@@ -104,17 +104,11 @@ std::string RatioTile(const Comparison& comparison, size_t main, size_t corpus) 
   return Tile("Perplexity, " + comparison.corpora[corpus].corpus, FormatRatio(ratio.value), below);
 }
 
-std::string BlockList(const std::vector<int64_t>& blocks) {
-  return blocks.empty() ? "none" : fmt::format("{}", fmt::join(blocks, ", "));
-}
-
 std::string PhenomenaRow(const ReportView& view, const Phenomena& model) {
-  double largest = NAN;
-  for (const BlockPhenomena& block : model.blocks) largest = std::fmax(largest, block.residual_max);
-  return fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", ModelHead(view, model.model), Cell(FormatFigure(largest)),
+  return fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", ModelHead(view, model.model), Cell(FormatFigure(model.LargestResidual())),
                      TextCell(FormatRanges(model.spike_channels), "num"),
-                     TextCell(BlockList(model.step_up_blocks), "num"),
-                     TextCell(BlockList(model.step_down_blocks), "num"), Cell(FormatShare(model.sink_rate)),
+                     TextCell(SublayersText(model.step_up), "num"),
+                     TextCell(SublayersText(model.step_down), "num"), Cell(FormatShare(model.sink_rate)),
                      Cell(FormatShare(model.first_token_mass)));
 }
 

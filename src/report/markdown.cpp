@@ -113,11 +113,9 @@ std::string PhenomenaText(const ReportView& view) {
   if (view.data.phenomena.empty()) return "";
   std::vector<Row> rows;
   for (const Phenomena& model : view.data.phenomena) {
-    double largest = 0;
-    for (const BlockPhenomena& block : model.blocks) largest = std::max(largest, block.residual_max);
-    rows.push_back({EscapeMarkdown(model.model), FormatFigure(largest), FormatRanges(model.spike_channels),
-                    fmt::format("{}", fmt::join(model.step_up_blocks, ", ")),
-                    fmt::format("{}", fmt::join(model.step_down_blocks, ", ")), FormatShare(model.sink_rate),
+    rows.push_back({EscapeMarkdown(model.model), FormatFigure(model.LargestResidual()), FormatRanges(model.spike_channels),
+                    SublayersText(model.step_up),
+                    SublayersText(model.step_down), FormatShare(model.sink_rate),
                     FormatShare(model.first_token_mass)});
   }
   std::string text =

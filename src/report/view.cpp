@@ -176,9 +176,10 @@ std::vector<std::string> PhenomenonFlags(const std::vector<Phenomena>& phenomena
   std::vector<std::string> flags;
   for (size_t i = 1; i < phenomena.size(); ++i) {
     const Phenomena &dense = phenomena.front(), &other = phenomena[i];
-    for (int64_t block : dense.step_up_blocks)
-      if (std::find(other.step_up_blocks.begin(), other.step_up_blocks.end(), block) == other.step_up_blocks.end())
-        flags.push_back(fmt::format("The step-up in block {} is gone from the {} model.", block, other.model));
+    for (const Sublayer& step : dense.step_up)
+      if (std::find(other.step_up.begin(), other.step_up.end(), step) == other.step_up.end())
+        flags.push_back(
+            fmt::format("The step-up in block {} is gone from the {} model.", SublayerText(step), other.model));
     if (other.sink_rate < kSinkCollapse * dense.sink_rate)
       flags.push_back(fmt::format("The sink rate of the {} model fell from {} to {}.", other.model,
                                   FormatShare(dense.sink_rate), FormatShare(other.sink_rate)));

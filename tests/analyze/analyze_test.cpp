@@ -45,7 +45,7 @@ TEST(Sinks, OfUniformAttentionAreNone) {
   ASSERT_EQ(phenomena.blocks[1].heads.size(), 6u);
   for (const HeadPhenomena& head : phenomena.blocks[1].heads) {
     EXPECT_NEAR(head.first_token_mass, 0.0741, 5e-5);
-    EXPECT_FALSE(head.sink);
+    EXPECT_FALSE(head.IsSink());
   }
 }
 
@@ -54,7 +54,7 @@ TEST(Sinks, OfAHeadThatLooksAtPositionZeroOnlyAreOne) {
       Analyze(AttentionByHand(1e30), at::tensor({0, 1, 2, 3}, at::kLong).view({1, 4}), {.sink_length = 4}, "dense");
   EXPECT_NEAR(phenomena.first_token_mass, 1.0, 1e-6);
   EXPECT_EQ(phenomena.sink_rate, 1);
-  EXPECT_TRUE(phenomena.blocks[0].heads[0].sink);
+  EXPECT_TRUE(phenomena.blocks[0].heads[0].IsSink());
 }
 
 TEST(Sinks, MatchAnExampleOfThreeTokensWorkedByHand) {
@@ -64,10 +64,10 @@ TEST(Sinks, MatchAnExampleOfThreeTokensWorkedByHand) {
   const Phenomena at_06 = Analyze(AttentionByHand(2), windows, {.sink_epsilon = 0.6, .sink_length = 3}, "dense");
   EXPECT_NEAR(at_06.first_token_mass, (13.0 / 18 + 19.0 / 36) / 2, 1e-6);
   EXPECT_EQ(at_06.sink_rate, 0.5);
-  EXPECT_FALSE(at_06.blocks[0].heads[0].sink);
+  EXPECT_FALSE(at_06.blocks[0].heads[0].IsSink());
   const Phenomena at_05 = Analyze(AttentionByHand(2), windows, {.sink_epsilon = 0.5, .sink_length = 3}, "dense");
   EXPECT_EQ(at_05.sink_rate, 1);
-  EXPECT_TRUE(at_05.blocks[0].heads[0].sink);
+  EXPECT_TRUE(at_05.blocks[0].heads[0].IsSink());
 }
 
 TEST(Sinks, AreCountedOverTheFirstTokensOnlyAndTheMassOverAll) {
@@ -85,8 +85,8 @@ TEST(Analyze, FindsThePlantedProducerAndStepDownAndNothingElse) {
   EXPECT_EQ(phenomena.model, "dense");
   EXPECT_EQ(phenomena.sequences, 5);
   EXPECT_EQ(phenomena.spike_channels, (std::vector<int64_t>{Planted::kSpike}));
-  EXPECT_EQ(phenomena.step_up_blocks, (std::vector<int64_t>{Planted::kUpBlock}));
-  EXPECT_EQ(phenomena.step_down_blocks, (std::vector<int64_t>{Planted::kDownBlock}));
+  EXPECT_EQ(phenomena.step_up, (std::vector<Sublayer>{{Planted::kUpBlock, false}}));
+  EXPECT_EQ(phenomena.step_down, (std::vector<Sublayer>{{Planted::kDownBlock, false}}));
   ASSERT_EQ(phenomena.neurons.size(), 2u);
 
   const SpikeNeuron& up = phenomena.neurons[0];
@@ -108,19 +108,19 @@ TEST(Analyze, FindsThePlantedProducerAndStepDownAndNothingElse) {
 
 TEST(Analyze, FollowsTheSpikeThroughTheBlocks) {
   const Phenomena phenomena = Analyze(PlantedModel(2), PlantedIds(2, 5, kLength), {.batch = 2}, "dense");
-  EXPECT_LT(phenomena.blocks[0].residual_max, 10);
+  EXPECT_LT(phenomena.blocks[0].ffn.residual_max, 10);
   for (const int64_t block : {Planted::kUpBlock, Planted::kSinkBlock}) {
     const BlockPhenomena& at = phenomena.blocks[static_cast<size_t>(block)];
-    EXPECT_NEAR(at.residual_max, 1000, 0.1);
-    EXPECT_EQ(at.top.front().channel, Planted::kSpike);
-    EXPECT_EQ(at.top.front().position, 0);
-    EXPECT_NEAR(at.top.front().value, 1000, 0.1);
-    EXPECT_LE(at.top.size(), 3u);
-    EXPECT_LT(at.residual_median, 1);
+    EXPECT_NEAR(at.ffn.residual_max, 1000, 0.1);
+    EXPECT_EQ(at.ffn.residual_top.front().channel, Planted::kSpike);
+    EXPECT_EQ(at.ffn.residual_top.front().position, 0);
+    EXPECT_NEAR(at.ffn.residual_top.front().value, 1000, 0.1);
+    EXPECT_LE(at.ffn.residual_top.size(), 3u);
+    EXPECT_LT(at.ffn.residual_median, 1);
   }
-  EXPECT_NEAR(phenomena.blocks[Planted::kDownBlock].residual_max, 40, 0.1);
-  EXPECT_NEAR(phenomena.blocks[Planted::kUpBlock].output_max, 1000, 0.1);
-  EXPECT_NEAR(phenomena.blocks[Planted::kDownBlock].output_max, 960, 0.1);
+  EXPECT_NEAR(phenomena.blocks[Planted::kDownBlock].ffn.residual_max, 40, 0.1);
+  EXPECT_NEAR(phenomena.blocks[Planted::kUpBlock].ffn.output_max, 1000, 0.1);
+  EXPECT_NEAR(phenomena.blocks[Planted::kDownBlock].ffn.output_max, 960, 0.1);
 }
 
 TEST(Analyze, FindsThePlantedSinkHeadAmongTheOthers) {
@@ -128,7 +128,7 @@ TEST(Analyze, FindsThePlantedSinkHeadAmongTheOthers) {
   for (size_t l = 0; l < phenomena.blocks.size(); ++l)
     for (size_t head = 0; head < phenomena.blocks[l].heads.size(); ++head) {
       const bool planted = l == Planted::kSinkBlock && head == Planted::kSinkHead;
-      EXPECT_EQ(phenomena.blocks[l].heads[head].sink, planted) << "block " << l << " head " << head;
+      EXPECT_EQ(phenomena.blocks[l].heads[head].IsSink(), planted) << "block " << l << " head " << head;
       if (planted) {
         EXPECT_GT(phenomena.blocks[l].heads[head].first_token_mass, 0.999);
       }
@@ -140,7 +140,7 @@ TEST(Analyze, FindsNothingWhereNothingIsPlanted) {
   const Phenomena phenomena = Analyze(PlantedModel(2, /*plant=*/false), PlantedIds(2, 5, kLength), {}, "control");
   EXPECT_TRUE(phenomena.neurons.empty());
   EXPECT_TRUE(phenomena.spike_channels.empty());
-  EXPECT_TRUE(phenomena.step_up_blocks.empty());
+  EXPECT_TRUE(phenomena.step_up.empty());
   EXPECT_TRUE(phenomena.super_weights.empty());
   EXPECT_EQ(phenomena.sink_rate, 0);
 }

@@ -50,7 +50,7 @@ ReportInput Hostile() {
   }
   for (Phenomena& phenomena : input.phenomena) {
     phenomena.sink_rate = nan;
-    for (BlockPhenomena& block : phenomena.blocks) block.residual_max = block.sink_share = inf;
+    for (BlockPhenomena& block : phenomena.blocks) block.ffn.residual_max = block.sink_share = inf;
   }
   input.plan->scorer = bad;
   for (ProtectedUnit& unit : input.plan->protected_units) unit.rule = unit.reason = bad;
@@ -146,10 +146,10 @@ TEST(Report, OverallVerdictIsTheWorst) {
 
 TEST(Report, FlagsALostStepUpAndCollapsedSinks) {
   Phenomena dense, pruned;
-  dense.step_up_blocks = {2, 11};
+  dense.step_up = {{2, false}, {11, false}};
   dense.sink_rate = 0.8;
   pruned.model = "pruned";
-  pruned.step_up_blocks = {2};
+  pruned.step_up = {{2, false}};
   pruned.sink_rate = 0.39;
   EXPECT_EQ(PhenomenonFlags({dense, pruned}), (Texts{"The step-up in block 11 is gone from the pruned model.",
                                                      "The sink rate of the pruned model fell from 80.0 % to 39.0 %."}));

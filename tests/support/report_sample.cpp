@@ -113,15 +113,15 @@ Phenomena SamplePhenomena(const std::string& name, uint64_t model) {
   phenomena.sink_rate = 0.8 - 0.0625 * static_cast<double>(model);
   phenomena.first_token_mass = 0.35 - 0.015625 * static_cast<double>(model);
   phenomena.spike_channels = {14, 247, 507};
-  phenomena.step_up_blocks = {2, 11};
-  phenomena.step_down_blocks = {8, 9, 28, 29};
+  phenomena.step_up = {{2, false}, {11, false}};
+  phenomena.step_down = {{8, false}, {9, false}, {28, false}, {29, false}};
   for (uint64_t i = 0; i < kBlocks; ++i) {
     const double change = model == 0 ? 1 : 0.75 + 0.375 * RandomUnit(3, model, i);
     BlockPhenomena block;
-    block.residual_max = kPeak[i] * change;
-    block.residual_median = 0.7 + 0.390625 * static_cast<double>(i) * change;
-    block.output_max = i == 11 || i == 28 ? 0.9375 * block.residual_max : 0.125 * kPeak[i];
-    block.top = {{507, 0, 0, -block.residual_max}};
+    block.ffn.residual_max = kPeak[i] * change;
+    block.ffn.residual_median = 0.7 + 0.390625 * static_cast<double>(i) * change;
+    block.ffn.output_max = i == 11 || i == 28 ? 0.9375 * block.ffn.residual_max : 0.125 * kPeak[i];
+    block.ffn.residual_top = {{507, 0, 0, -block.ffn.residual_max}};
     block.sink_share = std::min(1.0, kSinks[i] * (model == 0 ? 1 : 0.84375 + 0.25 * RandomUnit(4, model, i)));
     block.first_token_mass = 0.4375 * block.sink_share;
     phenomena.blocks.push_back(block);

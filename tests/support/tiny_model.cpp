@@ -26,12 +26,26 @@ Tensor RandomNorm(at::Generator& generator, int64_t C) {
 Block RandomBlock(at::Generator& generator, const TinyBlock& sizes, const TinyShape& shape, double gain = 1) {
   const int64_t C = shape.C, D = shape.D;
   const auto linear = [&](int64_t out, int64_t in) { return RandomLinear(generator, out, in, shape.biases, gain); };
+  const auto norm = [&](int64_t n) { return RandomNorm(generator, n) - (shape.norm_adds_one ? 1 : 0); };
   Block block;
-  block.attention_norm = RandomNorm(generator, C);
-  block.ffn_norm = RandomNorm(generator, C);
-  if (sizes.H > 0)
-    block.attention = {linear(sizes.H * D, C), linear(sizes.G * D, C), linear(sizes.G * D, C), linear(C, sizes.H * D)};
+  if (shape.norm_placement != NormPlacement::kPost) block.attention_norm = norm(C), block.ffn_norm = norm(C);
+  if (sizes.H > 0) {
+    Attention& attention = block.attention;
+    attention.w_q = linear(sizes.H * D, C);
+    attention.w_k = linear(sizes.G * D, C);
+    attention.w_v = linear(sizes.G * D, C);
+    attention.w_o = linear(C, sizes.H * D);
+    if (shape.gate != GateKind::kNone)
+      attention.w_output_gate = linear(shape.gate == GateKind::kElementwise ? sizes.H * D : sizes.H, C);
+    const bool all_heads = shape.qk_norm == QkNorm::kAllHeads;
+    if (shape.qk_norm != QkNorm::kNone) {
+      attention.q_norm = norm(all_heads ? sizes.H * D : D);
+      attention.k_norm = norm(all_heads ? sizes.G * D : D);
+    }
+    if (shape.sink_logits) attention.sink_logits = at::empty({sizes.H}).normal_(0, 1, generator);
+  }
   if (sizes.F > 0) block.ffn = {linear(sizes.F, C), linear(sizes.F, C), linear(C, sizes.F)};
+  if (shape.norm_placement != NormPlacement::kPre) block.attention_post_norm = norm(C), block.ffn_post_norm = norm(C);
   return block;
 }
 
@@ -43,9 +57,21 @@ ModelConfig ConfigOf(const TinyShape& shape) {
   config.D = shape.D;
   config.tied_head = shape.tied_head;
   config.max_positions = 4096;
-  for (const TinyBlock& block : shape.blocks)
-    config.blocks.push_back(
-        {block.H, block.G, block.F, block.H > 0 ? EvenKvOfHead(block.H, block.G) : std::vector<int64_t>()});
+  config.norm_placement = shape.norm_placement;
+  config.norm_adds_one = shape.norm_adds_one;
+  config.qk_norm = shape.qk_norm;
+  config.activation = shape.activation;
+  for (const TinyBlock& sizes : shape.blocks) {
+    BlockConfig block;
+    block.H = sizes.H;
+    block.G = sizes.G;
+    block.F = sizes.F;
+    if (sizes.H > 0) block.kv_of_head = EvenKvOfHead(sizes.H, sizes.G);
+    block.gate = shape.gate;
+    block.sink_logits = shape.sink_logits;
+    if (config.blocks.size() % 2 == 1) block.window = shape.window;
+    config.blocks.push_back(block);
+  }
   return config;
 }
 
@@ -89,6 +115,40 @@ TinyShape EvenShape(size_t count, const TinyBlock& block) {
   TinyShape shape;
   shape.blocks.assign(count, block);
   return shape;
+}
+
+std::vector<std::pair<std::string, TinyShape>> FamilyShapes() {
+  std::vector<std::pair<std::string, TinyShape>> shapes = {{"llama", {}}};
+  const auto add = [&](const char* name, auto change) {
+    TinyShape shape;
+    change(shape);
+    shapes.emplace_back(name, shape);
+  };
+  add("mistral_window", [](TinyShape& shape) { shape.window = 3; });
+  add("qwen2_biases", [](TinyShape& shape) { shape.biases = true; });
+  add("qwen3_qk_norm", [](TinyShape& shape) { shape.qk_norm = QkNorm::kPerHead; });
+  add("gated_elementwise", [](TinyShape& shape) {
+    shape.qk_norm = QkNorm::kPerHead;
+    shape.gate = GateKind::kElementwise;
+    shape.biases = true;
+  });
+  add("gated_headwise", [](TinyShape& shape) { shape.gate = GateKind::kHeadwise; });
+  add("gemma3", [](TinyShape& shape) {
+    shape.norm_placement = NormPlacement::kSandwich;
+    shape.norm_adds_one = true;
+    shape.qk_norm = QkNorm::kPerHead;
+    shape.activation = Activation::kGeluTanh;
+    shape.window = 3;
+  });
+  add("olmo2", [](TinyShape& shape) {
+    shape.norm_placement = NormPlacement::kPost;
+    shape.qk_norm = QkNorm::kAllHeads;
+  });
+  add("sink_logits", [](TinyShape& shape) {
+    shape.sink_logits = true;
+    shape.window = 3;
+  });
+  return shapes;
 }
 
 Model TinyModel(uint64_t seed, const TinyShape& shape) {

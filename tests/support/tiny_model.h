@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "espalier/model/model.h"
@@ -18,7 +20,18 @@ struct TinyShape {
   std::vector<TinyBlock> blocks = {{4, 2, 24}, {6, 3, 20}, {2, 1, 28}};  // uneven on purpose
   bool tied_head = true;
   bool biases = false;  // of every linear layer
+  // What families differ in; see config.h.
+  NormPlacement norm_placement = NormPlacement::kPre;
+  bool norm_adds_one = false;
+  QkNorm qk_norm = QkNorm::kNone;
+  Activation activation = Activation::kSilu;
+  GateKind gate = GateKind::kNone;
+  bool sink_logits = false;
+  int64_t window = 0;  // of every second block
 };
+
+// One shape for each way in which the supported families and layouts differ, with a name.
+std::vector<std::pair<std::string, TinyShape>> FamilyShapes();
 
 // `count` blocks of the same sizes.
 TinyShape EvenShape(size_t count = 3, const TinyBlock& block = {});

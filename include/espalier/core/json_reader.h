@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,7 @@ class JsonReader {
   void ExpectSchema(std::string_view id) const;
   // A key that is not in `known` is an error with the nearest names: a misspelt key would otherwise be lost silently.
   void AllowOnly(std::initializer_list<std::string_view> known) const;
+  void AllowOnly(std::span<const std::string_view> known) const;
 
   bool Has(std::string_view key) const;
   std::string Text(std::string_view key) const;
@@ -33,6 +35,8 @@ class JsonReader {
   std::optional<double> OptionalReal(std::string_view key) const;  // absent or null: none
   std::vector<int64_t> Ints(std::string_view key, int64_t min = 0,
                             int64_t max = std::numeric_limits<int64_t>::max()) const;
+  std::vector<std::string> Texts(std::string_view key) const;
+  std::vector<double> Reals(std::string_view key) const;  // null reads as NaN
   JsonReader Object(std::string_view key) const;
   std::vector<JsonReader> Objects(std::string_view key) const;  // an array of objects
   // Every member of the object at `key`, all texts, in the order of the file.

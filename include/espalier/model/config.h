@@ -1,6 +1,7 @@
 #pragma once
-// The sizes of a model, block by block: after pruning no two blocks need be alike.
+// The sizes and the kind of a model, block by block: after pruning no two blocks need be alike.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,16 +10,36 @@ namespace espalier {
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and its long-context variants.
 struct RopeConfig {
   double theta = 10000;
-  std::string scaling = "none";                                // "none", "linear", "llama3"
-  double factor = 1;                                           // linear, llama3
+  int64_t rotated = 0;           // leading dimensions of a head that turn; 0: all D
+  std::string scaling = "none";  // "none", "linear", "llama3", "yarn"
+  double factor = 1;             // linear, llama3, yarn
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
-  int64_t original_positions = 0;                              // llama3
+  int64_t original_positions = 0;                              // llama3, yarn
+  double beta_fast = 32, beta_slow = 1;                        // yarn (Peng et al. 2023, arXiv 2309.00071)
+  bool truncate = true;                                        // yarn: the ramp starts and ends at whole pairs
+  double attention_factor = 1;                                 // yarn: cosines and sines are multiplied by it
 };
+
+// Where RMSNorm stands. Pre: before each sublayer (Llama). Post: on each sublayer's output before the addition
+// (OLMo 2, arXiv 2501.00656). Sandwich: both (Gemma 3, arXiv 2503.19786).
+enum class NormPlacement { kPre, kPost, kSandwich };
+// RMSNorm of queries and keys: of each head (Qwen3, Gemma 3), or of all heads together (OLMo 2).
+enum class QkNorm { kNone, kPerHead, kAllHeads };
+enum class Activation { kSilu, kGeluTanh };
+// Output gate of attention, Qiu et al. 2025, arXiv 2505.06708 (position G1): one score for each value channel, or one
+// for each head.
+enum class GateKind { kNone, kElementwise, kHeadwise };
+// How a checkpoint fuses w_q and the gate into q_proj. Grouped: the queries of a KV group, then its gates (layouts A and
+// B of the paper's code). Per head: the query of a head, then its gate (layout C, Qwen3-Next). Shape cannot tell.
+enum class GateLayout { kSeparate, kGrouped, kPerHead };
 
 // Dimension letters as in the whole project: H query heads, G key/value heads, F FFN width.
 struct BlockConfig {
   int64_t H = 0, G = 0, F = 0;
   std::vector<int64_t> kv_of_head;  // [H] in [0, G): which key/value head a query head reads
+  int64_t window = 0;               // a token sees itself and window - 1 before it; 0: all before it
+  GateKind gate = GateKind::kNone;
+  bool sink_logits = false;  // an extra logit a head, of a key without value (gpt-oss)
   bool HasAttention() const { return H > 0; }
   bool HasFeedForward() const { return F > 0; }
 };
@@ -27,11 +48,24 @@ struct ModelConfig {
   std::string family;           // registered name: "llama"
   int64_t C = 0, V = 0, D = 0;  // width, vocabulary, head width
   double norm_epsilon = 1e-5;
+  NormPlacement norm_placement = NormPlacement::kPre;
+  bool norm_adds_one = false;  // norms multiply by 1 + weight (Gemma, Qwen3-Next)
+  QkNorm qk_norm = QkNorm::kNone;
+  Activation activation = Activation::kSilu;
+  GateLayout gate_layout = GateLayout::kSeparate;
+  double embedding_scale = 1;              // Gemma: sqrt(C)
+  std::optional<double> attention_scale;   // of the logits; default 1 / sqrt(D)
   RopeConfig rope;
+  std::optional<RopeConfig> windowed_rope;  // of blocks with a window, where it differs (Gemma 3)
   bool tied_head = false;
   int64_t max_positions = 0;
   std::vector<BlockConfig> blocks;
+
   int64_t L() const { return static_cast<int64_t>(blocks.size()); }
+  double AttentionScale() const;  // attention_scale or its default
+  const RopeConfig& RopeOf(const BlockConfig& block) const {
+    return block.window > 0 && windowed_rope ? *windowed_rope : rope;
+  }
 };
 
 // Heads read groups in equal, consecutive runs, as in an uncut grouped-query model.

@@ -2,45 +2,27 @@
 // The forward pass, block by block, with a tap at every intermediate. Without an observer it costs nothing extra.
 #include <ATen/core/Tensor.h>
 
-#include <string_view>
-
 #include "espalier/model/model.h"
+#include "espalier/model/site.h"
 
 namespace espalier {
 
-// Taps in the order of the pass. Shapes: B batch, T tokens.
-enum class Site {
-  kBlockInput,    // [B, T, C]
-  kAttnNorm,      // [B, T, C]
-  kQ,             // [B, H, T, D] after RoPE
-  kK,             // [B, G, T, D] after RoPE
-  kV,             // [B, G, T, D]
-  kAttnProbs,     // [B, H, T, T], only formed when wanted
-  kHeadOut,       // [B, T, H*D], the input of w_o
-  kAttnOut,       // [B, T, C]
-  kAttnResidual,  // [B, T, C], after the addition
-  kFfnNorm,       // [B, T, C]
-  kFfnHidden,     // [B, T, F], the input of w_down
-  kFfnOut,        // [B, T, C]
-  kBlockOutput,   // [B, T, C], after the addition
-  kFinalNorm,     // [B, T, C], block = L
-  kLogits,        // [B, T, V], block = L
+// Cosines and sines of positions 0..T-1, half-split convention of Hugging Face.
+struct RopeTable {
+  at::Tensor cos, sin;                           // [T, R], R = rotated dimensions
+  at::Tensor Rotate(const at::Tensor& x) const;  // [B, n, T, D] -> same; dimensions from R on stay
 };
-std::string_view SiteName(Site site);  // "head_out"
-
-class Observer {
- public:
-  virtual ~Observer() = default;
-  virtual bool Wants(int64_t block, Site site) const = 0;
-  virtual void Observe(int64_t block, Site site, const at::Tensor& value) = 0;
-};
-
-// Cosines and sines for positions 0..T-1, half-split convention of Hugging Face.
 struct Rope {
-  at::Tensor cos, sin;                           // [T, D]
-  at::Tensor Rotate(const at::Tensor& x) const;  // [B, n, T, D] -> same
+  RopeTable full, windowed;
+  const RopeTable& Of(const BlockConfig& block) const { return block.window > 0 ? windowed : full; }
 };
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype);
+
+// Frequencies in radians a position, [R/2], each rounded to float32 as transformers does.
+std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D);
+
+// RMSNorm's factor as it is applied: weight, or 1 + weight.
+at::Tensor NormGain(const ModelConfig& config, const at::Tensor& weight);
 
 at::Tensor Embed(const Model& model, const at::Tensor& ids);  // [B, T] int64 -> [B, T, C]
 at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "espalier/model/config.h"
+#include "espalier/model/site.h"
 
 namespace espalier {
 
@@ -28,10 +29,14 @@ struct Linear {
 };
 
 struct Attention {
-  Linear w_q;  // [H*D, C]
-  Linear w_k;  // [G*D, C]
-  Linear w_v;  // [G*D, C]
-  Linear w_o;  // [C, H*D]
+  Linear w_q;              // [H*D, C]
+  Linear w_output_gate;    // [H*D, C] or [H, C]; undefined: no gate
+  Linear w_k;              // [G*D, C]
+  Linear w_v;              // [G*D, C]
+  Linear w_o;              // [C, H*D]
+  at::Tensor q_norm;       // [D] or [H*D]; undefined: none
+  at::Tensor k_norm;       // [D] or [G*D]; undefined: none
+  at::Tensor sink_logits;  // [H]; undefined: none
 };
 
 struct FeedForward {
@@ -41,18 +46,32 @@ struct FeedForward {
 };
 
 // The linear layers of a block, for code that treats them alike.
-enum class Role { kQ, kK, kV, kO, kGate, kUp, kDown };
-inline constexpr Role kRoles[] = {Role::kQ, Role::kK, Role::kV, Role::kO, Role::kGate, Role::kUp, Role::kDown};
+enum class Role { kQ, kOutputGate, kK, kV, kO, kGate, kUp, kDown };
+inline constexpr Role kRoles[] = {Role::kQ, Role::kOutputGate, Role::kK,  Role::kV,
+                                  Role::kO, Role::kGate,       Role::kUp, Role::kDown};
 std::string_view RoleName(Role role);  // "w_q"
+bool OfAttention(Role role);           // not of the FFN
+
+// The other tensors of a block.
+enum class VectorRole { kAttentionNorm, kAttentionPostNorm, kQNorm, kKNorm, kSinkLogits, kFfnNorm, kFfnPostNorm };
+inline constexpr VectorRole kVectorRoles[] = {VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm,
+                                              VectorRole::kQNorm,         VectorRole::kKNorm,
+                                              VectorRole::kSinkLogits,    VectorRole::kFfnNorm,
+                                              VectorRole::kFfnPostNorm};
+std::string_view VectorRoleName(VectorRole role);  // "q_norm"
 
 struct Block {
-  at::Tensor attention_norm;  // [C]
+  at::Tensor attention_norm;       // [C]; undefined in post-norm models
+  at::Tensor attention_post_norm;  // [C]; undefined in pre-norm models
   Attention attention;
-  at::Tensor ffn_norm;  // [C]
+  at::Tensor ffn_norm;       // [C]; undefined in post-norm models
+  at::Tensor ffn_post_norm;  // [C]; undefined in pre-norm models
   FeedForward ffn;
 
   Linear& At(Role role);
   const Linear& At(Role role) const;
+  at::Tensor& At(VectorRole role);
+  const at::Tensor& At(VectorRole role) const;
 };
 
 struct Model {
@@ -61,14 +80,20 @@ struct Model {
   std::vector<Block> blocks;
   at::Tensor final_norm;  // [C]
   at::Tensor head;        // [V, C]; undefined when tied to the embedding
+  // Interventions of a running analysis (analyze/interventions.h); null in every checkpoint.
+  std::shared_ptr<Edit> edit;
 
   const at::Tensor& Head() const { return head.defined() ? head : embedding; }
   at::Device device() const { return embedding.device(); }
   at::ScalarType dtype() const { return embedding.scalar_type(); }
 };
 
-// Every tensor of the model with a name of its role ("block3.w_q.weight"), in a fixed order. Low-rank factors are not
-// listed.
+// The shape that the configuration gives to a part of block `l`; empty when the block has no such part.
+std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role role);
+std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, VectorRole role);
+
+// Every tensor of the model with a name of its role ("block3.w_q.weight", "block3.q_norm"), in a fixed order. Low-rank
+// factors are not listed.
 struct NamedTensorRef {
   std::string name;
   at::Tensor* tensor;

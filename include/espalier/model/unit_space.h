@@ -16,6 +16,12 @@ struct Slice {
   int64_t first = 0, count = 0;  // consecutive indices
 };
 
+// The same of a tensor that is not a linear layer's: a norm over all heads, sink logits.
+struct VectorSlice {
+  VectorRole role;
+  int64_t first = 0, count = 0;
+};
+
 // What one removed unit saves.
 struct UnitCost {
   int64_t parameters = 0;  // weights and biases
@@ -30,6 +36,7 @@ class UnitSpace {
 
   int64_t size() const { return size_; }  // how many units there are
   std::vector<Slice> Owns(int64_t unit) const;
+  std::vector<VectorSlice> OwnsOfVectors(int64_t unit) const;
   UnitCost Cost(int64_t unit) const;
   // The linear layer whose input columns the units feed (w_o, w_down) and how many of them one unit feeds, in unit
   // order.
@@ -37,6 +44,9 @@ class UnitSpace {
   std::vector<int64_t> ConsumerColumns(int64_t unit) const;
 
  private:
+  std::vector<int64_t> HeadsOf(int64_t group) const;
+
+  const ModelConfig& config_;
   const Block& weights_;
   const BlockConfig& sizes_;
   UnitKind kind_;
