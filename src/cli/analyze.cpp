@@ -27,19 +27,19 @@ void PrintPhenomena(const Phenomena& phenomena) {
                   phenomena.sequence_length, "block", "max |h|", "median", "ratio", "F-Attn", "sinks", "largest at");
   for (size_t l = 0; l < phenomena.blocks.size(); ++l) {
     const BlockPhenomena& block = phenomena.blocks[l];
-    const std::string peak =
-        block.ffn.residual_top.empty() ? "" : fmt::format("channel {}, position {}", block.ffn.residual_top[0].channel, block.ffn.residual_top[0].position);
+    const std::string peak = block.ffn.residual_top.empty()
+                                 ? ""
+                                 : fmt::format("channel {}, position {}", block.ffn.residual_top[0].channel,
+                                               block.ffn.residual_top[0].position);
     text +=
         fmt::format("{:>5}  {:>12.1f} {:>10.3f} {:>9.0f}  {:>8.3f} {:>6.0f}%  {}\n", l, block.ffn.residual_max,
-                    block.ffn.residual_median, block.ffn.Ratio(),
-                    block.first_token_mass, 100 * block.sink_share, peak);
+                    block.ffn.residual_median, block.ffn.Ratio(), block.first_token_mass, 100 * block.sink_share, peak);
   }
   text += fmt::format(
       "\nspike channels: {}\nstep-up blocks: {}   step-down blocks: {}\nsink rate (Sink_1 at epsilon {}, T {}): {:.1f} "
       "%   F-Attn: {:.3f}\n",
-      fmt::join(phenomena.spike_channels, ", "), SublayersText(phenomena.step_up),
-      SublayersText(phenomena.step_down), phenomena.sink_epsilon, phenomena.sink_length,
-      100 * phenomena.sink_rate, phenomena.first_token_mass);
+      fmt::join(phenomena.spike_channels, ", "), SublayersText(phenomena.step_up), SublayersText(phenomena.step_down),
+      phenomena.sink_epsilon, phenomena.sink_length, 100 * phenomena.sink_rate, phenomena.first_token_mass);
   for (const SpikeNeuron& neuron : phenomena.neurons)
     text += fmt::format(
         "  neuron ({}, {}) {:<9} |input of w_down| {:>8.1f} at position {}, writes {:>9.1f} to channel {}\n",

@@ -103,9 +103,10 @@ bool IsWindowed(const ConfigReader& config, size_t layer) {
   const std::string type = types[layer].get<std::string>();
   if (type == "sliding_attention") return true;
   if (type == "full_attention") return false;
-  throw IoError(fmt::format("{}: layer_types: layer {} is '{}', which is not supported; supported: full_attention, "
-                            "sliding_attention",
-                            config.where(), layer, type));
+  throw IoError(
+      fmt::format("{}: layer_types: layer {} is '{}', which is not supported; supported: full_attention, "
+                  "sliding_attention",
+                  config.where(), layer, type));
 }
 
 void WriteWindows(const ModelConfig& model, Json& json) {

@@ -74,8 +74,7 @@ Activation ReadActivation(const ConfigReader& config) {
   const std::string name = config.Maybe<std::string>(key).value_or("silu");
   if (name == "silu") return Activation::kSilu;
   if (name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
-  throw IoError(
-      fmt::format("{}: {} is '{}'; supported: silu, gelu_pytorch_tanh", config.where(), key, name));
+  throw IoError(fmt::format("{}: {} is '{}'; supported: silu, gelu_pytorch_tanh", config.where(), key, name));
 }
 
 }  // namespace
@@ -168,8 +167,7 @@ at::Tensor DecoderFamily::FromStored(CheckpointFormat format, const ModelConfig&
   const std::string_view role = Parse(name).role;
   const BlockConfig& sizes = config.blocks[static_cast<size_t>(block)];
   if (sizes.gate != GateKind::kNone && (role == "w_q" || role == "w_output_gate")) {
-    const QueryAndGate parts =
-        SplitQueryAndGate(stored, config.gate_layout, sizes, config.D, TensorName(format, name));
+    const QueryAndGate parts = SplitQueryAndGate(stored, config.gate_layout, sizes, config.D, TensorName(format, name));
     return role == "w_q" ? parts.query : parts.gate;
   }
   if (gguf && traits_.gguf_interleaved && (role == "w_q" || role == "w_k")) return HalfSplit(stored, config.D);

@@ -11,9 +11,9 @@
 namespace espalier {
 
 struct FamilyTraits {
-  const char* name;          // registered, and `model_type`
-  const char* architecture;  // class of transformers
-  const char* gguf = "";     // general.architecture; empty: no GGUF form is read
+  const char* name;               // registered, and `model_type`
+  const char* architecture;       // class of transformers
+  const char* gguf = "";          // general.architecture; empty: no GGUF form is read
   bool gguf_interleaved = false;  // llama.cpp's converter reorders q and k rows so that pairs stand together
   NormPlacement norm_placement = NormPlacement::kPre;
   bool norm_adds_one = false;
@@ -50,7 +50,8 @@ class DecoderFamily : public ModelFamily {
 template <class Family>
 bool RegisterFamily(const char* name, const char* doc, const char* source) {
   return Registry<ModelFamily>::Register(
-      {name, doc, source, {}, {}}, [](const Options&) -> std::unique_ptr<ModelFamily> { return std::make_unique<Family>(); });
+      {name, doc, source, {}, {}},
+      [](const Options&) -> std::unique_ptr<ModelFamily> { return std::make_unique<Family>(); });
 }
 
 }  // namespace espalier

@@ -34,8 +34,7 @@ struct Tap {
 Tensor RmsNorm(const ModelConfig& config, const Tensor& x, const Tensor& weight) {
   if (!weight.defined()) return x;
   const Tensor wide = x.to(at::kFloat);
-  const Tensor scale =
-      wide.square().mean(-1, /*keepdim=*/true).add_(config.norm_epsilon).rsqrt_();  // [..., 1]
+  const Tensor scale = wide.square().mean(-1, /*keepdim=*/true).add_(config.norm_epsilon).rsqrt_();  // [..., 1]
   // Models that add one multiply in float32, the others in their own dtype.
   if (config.norm_adds_one) return (wide * scale * NormGain(config, weight.to(at::kFloat))).to(x.scalar_type());
   return (wide * scale).to(x.scalar_type()) * weight;
@@ -139,10 +138,10 @@ Tensor Constant(const Linear& output, const Tensor& like) {
 }  // namespace
 
 std::string_view SiteName(Site site) {
-  static constexpr std::string_view kNames[] = {
-      "block_input", "attn_norm",     "q",        "k",          "v",       "attn_probs", "sdpa_out", "gate_score", "head_out",
-      "attn_out",    "attn_residual", "ffn_norm", "ffn_hidden", "ffn_out", "block_output", "final_norm",
-      "logits"};
+  static constexpr std::string_view kNames[] = {"block_input",   "attn_norm", "q",          "k",        "v",
+                                                "attn_probs",    "sdpa_out",  "gate_score", "head_out", "attn_out",
+                                                "attn_residual", "ffn_norm",  "ffn_hidden", "ffn_out",  "block_output",
+                                                "final_norm",    "logits"};
   return kNames[static_cast<size_t>(site)];
 }
 
@@ -169,8 +168,8 @@ Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& 
   const Tensor residual = tap(Site::kAttnResidual, h + attn_out);
 
   const Tensor ffn_norm = tap(Site::kFfnNorm, RmsNorm(model.config, residual, block.ffn_norm));
-  const Tensor fed =
-      sizes.HasFeedForward() ? FeedForwardOutput(model.config, block.ffn, ffn_norm, tap) : Constant(block.ffn.w_down, h);
+  const Tensor fed = sizes.HasFeedForward() ? FeedForwardOutput(model.config, block.ffn, ffn_norm, tap)
+                                            : Constant(block.ffn.w_down, h);
   const Tensor ffn_out = tap(Site::kFfnOut, RmsNorm(model.config, fed, block.ffn_post_norm));
   return tap(Site::kBlockOutput, residual + ffn_out);
 }

@@ -32,8 +32,8 @@ QueryAndGate SplitQueryAndGate(const at::Tensor& fused, GateLayout layout, const
   const Runs runs = RunsOf(layout, block, D);
   if (fused.size(0) != runs.runs * (runs.query + runs.gate))
     throw IoError(fmt::format(
-        "{}: {} rows, expected {} for {} query heads of {} and their {} gate; config.json describes another model", what,
-        fused.size(0), runs.runs * (runs.query + runs.gate), block.H, D,
+        "{}: {} rows, expected {} for {} query heads of {} and their {} gate; config.json describes another model",
+        what, fused.size(0), runs.runs * (runs.query + runs.gate), block.H, D,
         block.gate == GateKind::kElementwise ? "elementwise" : "headwise"));
   const at::Tensor rows = fused.reshape(WithRows(fused, {runs.runs, runs.query + runs.gate}));
   return {rows.narrow(1, 0, runs.query).reshape(WithRows(fused, {runs.runs * runs.query})),

@@ -38,8 +38,9 @@ class Gemma3 final : public DecoderFamily {
 
   void ReadOwn(const GgufFile& gguf, ModelConfig& model) const override {
     model.activation = Activation::kGeluTanh;
-    const int64_t pattern =
-        gguf.Has("gemma3.attention.sliding_window_pattern") ? gguf.Int("gemma3.attention.sliding_window_pattern") : kPattern;
+    const int64_t pattern = gguf.Has("gemma3.attention.sliding_window_pattern")
+                                ? gguf.Int("gemma3.attention.sliding_window_pattern")
+                                : kPattern;
     for (int64_t l = 0; l < model.L(); ++l)
       if (pattern < 1 || (l + 1) % pattern != 0)
         model.blocks[static_cast<size_t>(l)].window = gguf.Int("gemma3.attention.sliding_window");
@@ -47,7 +48,8 @@ class Gemma3 final : public DecoderFamily {
       model.windowed_rope = RopeConfig();
       model.windowed_rope->theta = gguf.Real("gemma3.rope.freq_base_swa");
     }
-    if (model.L() == kLayersOf27B) model.attention_scale = 1 / std::sqrt(static_cast<double>(model.C / model.blocks[0].H));
+    if (model.L() == kLayersOf27B)
+      model.attention_scale = 1 / std::sqrt(static_cast<double>(model.C / model.blocks[0].H));
     Finish(model);
   }
 

@@ -8,7 +8,9 @@ namespace {
 
 class Llama final : public DecoderFamily {
  public:
-  Llama() : DecoderFamily({.name = "llama", .architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_interleaved = true}) {}
+  Llama()
+      : DecoderFamily(
+            {.name = "llama", .architecture = "LlamaForCausalLM", .gguf = "llama", .gguf_interleaved = true}) {}
 
  protected:
   // Not in stock Llama: learned sink logits as in gpt-oss (`attention_sinks`), and its alternating windows.

@@ -60,8 +60,9 @@ class Loader {
   at::Tensor Tensor(const ModelConfig& config, int64_t block, const std::string& name) {
     const std::string stored = family_.TensorName(checkpoint_.format(), name);
     if (device_.is_meta())
-      return family_.FromStored(checkpoint_.format(), config, block, name,
-                                at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_)));
+      return family_.FromStored(
+          checkpoint_.format(), config, block, name,
+          at::empty(checkpoint_.Shape(stored), at::TensorOptions().device(device_).dtype(dtype_)));
     const at::Tensor read = checkpoint_.Read(stored);
     if (!read.is_floating_point())
       throw IoError(fmt::format("{}: {}: not a floating-point tensor", checkpoint_.path().string(), stored));

@@ -17,13 +17,14 @@ at::Tensor Linear::Apply(const at::Tensor& x) const {
 }
 
 std::string_view RoleName(Role role) {
-  static constexpr std::string_view kNames[] = {"w_q", "w_output_gate", "w_k", "w_v", "w_o", "w_gate", "w_up", "w_down"};
+  static constexpr std::string_view kNames[] = {"w_q", "w_output_gate", "w_k",  "w_v",
+                                                "w_o", "w_gate",        "w_up", "w_down"};
   return kNames[static_cast<size_t>(role)];
 }
 
 std::string_view VectorRoleName(VectorRole role) {
-  static constexpr std::string_view kNames[] = {"attention_norm", "attention_post_norm", "q_norm", "k_norm",
-                                                "sink_logits",    "ffn_norm",            "ffn_post_norm"};
+  static constexpr std::string_view kNames[] = {
+      "attention_norm", "attention_post_norm", "q_norm", "k_norm", "sink_logits", "ffn_norm", "ffn_post_norm"};
   return kNames[static_cast<size_t>(role)];
 }
 

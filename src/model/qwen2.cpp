@@ -14,7 +14,9 @@ class Qwen2 final : public DecoderFamily {
     ReadWindows(config, model,
                 [&](int64_t layer) { return layer >= config.Maybe<int64_t>("max_window_layers").value_or(0); });
   }
-  void WriteOwn(const Model&, Json& json) const override { json["use_sliding_window"] = json.contains("sliding_window"); }
+  void WriteOwn(const Model&, Json& json) const override {
+    json["use_sliding_window"] = json.contains("sliding_window");
+  }
 };
 
 const bool kRegistered = RegisterFamily<Qwen2>("qwen2", "Qwen2 and Qwen2.5, dense: pre-norm, biases on q, k and v",

@@ -1,5 +1,5 @@
-// Qwen3, dense (arXiv 2505.09388), and the gated Qwen3 of "Gated Attention for Large Language Models" (arXiv 2505.06708):
-// the same model_type, told apart by flags of config.json alone.
+// Qwen3, dense (arXiv 2505.09388), and the gated Qwen3 of "Gated Attention for Large Language Models" (arXiv
+// 2505.06708): the same model_type, told apart by flags of config.json alone.
 #include <ATen/core/Tensor.h>
 
 #include "decoder_family.h"
@@ -15,10 +15,8 @@ constexpr const char* kPerHead = "attn_output_gate";
 class Qwen3 final : public DecoderFamily {
  public:
   Qwen3()
-      : DecoderFamily({.name = "qwen3",
-                       .architecture = "Qwen3ForCausalLM",
-                       .gguf = "qwen3",
-                       .qk_norm = QkNorm::kPerHead}) {}
+      : DecoderFamily(
+            {.name = "qwen3", .architecture = "Qwen3ForCausalLM", .gguf = "qwen3", .qk_norm = QkNorm::kPerHead}) {}
 
   at::Tensor FromStored(CheckpointFormat format, const ModelConfig& config, int64_t block, std::string_view name,
                         const at::Tensor& stored) const override {
@@ -26,10 +24,11 @@ class Qwen3 final : public DecoderFamily {
     const int64_t plain = sizes.H * config.D;
     if (name.ends_with("w_q.weight") && sizes.gate == GateKind::kNone &&
         (stored.size(0) == 2 * plain || stored.size(0) == plain + sizes.H))
-      throw IoError(fmt::format(
-          "{}: {} rows for {} query heads of {}: this looks like a fused output gate, but config.json names no layout and "
-          "the shape cannot tell; set {} (A), {} (B) or {} (C) to true",
-          TensorName(format, name), stored.size(0), sizes.H, config.D, kElementwise, kHeadwise, kPerHead));
+      throw IoError(
+          fmt::format("{}: {} rows for {} query heads of {}: this looks like a fused output gate, but config.json "
+                      "names no layout and "
+                      "the shape cannot tell; set {} (A), {} (B) or {} (C) to true",
+                      TensorName(format, name), stored.size(0), sizes.H, config.D, kElementwise, kHeadwise, kPerHead));
     return DecoderFamily::FromStored(format, config, block, name, stored);
   }
 
@@ -54,10 +53,12 @@ class Qwen3 final : public DecoderFamily {
 
  private:
   static void ReadGate(const ConfigReader& config, ModelConfig& model) {
-    const bool elementwise = config.Flag(kElementwise), headwise = config.Flag(kHeadwise), per_head = config.Flag(kPerHead);
+    const bool elementwise = config.Flag(kElementwise), headwise = config.Flag(kHeadwise),
+               per_head = config.Flag(kPerHead);
     if (elementwise + headwise + per_head > 1)
-      throw IoError(fmt::format("{}: more than one of {}, {} and {} is true; they are different layouts of q_proj, keep one",
-                                config.where(), kElementwise, kHeadwise, kPerHead));
+      throw IoError(
+          fmt::format("{}: more than one of {}, {} and {} is true; they are different layouts of q_proj, keep one",
+                      config.where(), kElementwise, kHeadwise, kPerHead));
     if (!elementwise && !headwise && !per_head) return;
     model.gate_layout = per_head ? GateLayout::kPerHead : GateLayout::kGrouped;
     for (BlockConfig& block : model.blocks) block.gate = headwise ? GateKind::kHeadwise : GateKind::kElementwise;

@@ -1,5 +1,5 @@
-// Qwen3-Next, its layers with softmax attention: an output gate in layout C, partial RoPE, norms that multiply by 1 + w.
-// Linear-attention layers and experts are refused by name.
+// Qwen3-Next, its layers with softmax attention: an output gate in layout C, partial RoPE, norms that multiply by 1 +
+// w. Linear-attention layers and experts are refused by name.
 #include "decoder_family.h"
 
 namespace espalier {
@@ -23,7 +23,8 @@ class Qwen3Next final : public DecoderFamily {
                       config.where(), interval));
     ReadWindows(config, model, [](int64_t) { return false; });
     if (config.Maybe<int64_t>("num_experts").value_or(512) > 0 && !AllDense(config, model))
-      throw IoError(fmt::format("{}: num_experts is not 0: mixture-of-experts layers are not supported", config.where()));
+      throw IoError(
+          fmt::format("{}: num_experts is not 0: mixture-of-experts layers are not supported", config.where()));
     if (!config.Has("partial_rotary_factor") && !RopeNames(config, "partial_rotary_factor"))
       model.rope.rotated = model.D / 4;  // the default of its configuration class
     model.gate_layout = GateLayout::kPerHead;

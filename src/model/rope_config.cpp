@@ -48,8 +48,9 @@ RopeConfig ReadOne(const ConfigReader& scaling, double theta, double partial, co
   const double share = scaling.Maybe<double>("partial_rotary_factor").value_or(partial);
   const auto rotated = static_cast<int64_t>(static_cast<double>(model.D) * share);
   if (rotated < 2 || rotated > model.D || rotated % 2 != 0)
-    throw IoError(fmt::format("{}: partial_rotary_factor {} of head_dim {} turns {} dimensions, expected an even number",
-                              scaling.where(), share, model.D, rotated));
+    throw IoError(
+        fmt::format("{}: partial_rotary_factor {} of head_dim {} turns {} dimensions, expected an even number",
+                    scaling.where(), share, model.D, rotated));
   rope.rotated = rotated == model.D ? 0 : rotated;
   const std::string type =
       scaling.Maybe<std::string>("rope_type").value_or(scaling.Maybe<std::string>("type").value_or("default"));
@@ -96,7 +97,8 @@ void ReadFrequencyDivisors(const Checkpoint& checkpoint, ModelConfig& model) {
   guess.low_frequency_factor = 1;
   guess.high_frequency_factor = 4;
   guess.original_positions = 8192;
-  const at::Tensor before = at::tensor(RopeFrequencies(plain, model.D)), after = at::tensor(RopeFrequencies(guess, model.D));
+  const at::Tensor before = at::tensor(RopeFrequencies(plain, model.D)),
+                   after = at::tensor(RopeFrequencies(guess, model.D));
   if (divisors.sizes() != before.sizes() || !at::allclose(before / divisors, after, 1e-5, 0))
     throw IoError(fmt::format(
         "{}: rope_freqs.weight does not follow Llama 3's rule (low 1, high 4, 8192 positions); give the Hugging Face "

@@ -105,11 +105,10 @@ std::string RatioTile(const Comparison& comparison, size_t main, size_t corpus) 
 }
 
 std::string PhenomenaRow(const ReportView& view, const Phenomena& model) {
-  return fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", ModelHead(view, model.model), Cell(FormatFigure(model.LargestResidual())),
-                     TextCell(FormatRanges(model.spike_channels), "num"),
-                     TextCell(SublayersText(model.step_up), "num"),
-                     TextCell(SublayersText(model.step_down), "num"), Cell(FormatShare(model.sink_rate)),
-                     Cell(FormatShare(model.first_token_mass)));
+  return fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", ModelHead(view, model.model),
+                     Cell(FormatFigure(model.LargestResidual())), TextCell(FormatRanges(model.spike_channels), "num"),
+                     TextCell(SublayersText(model.step_up), "num"), TextCell(SublayersText(model.step_down), "num"),
+                     Cell(FormatShare(model.sink_rate)), Cell(FormatShare(model.first_token_mass)));
 }
 
 std::string CostRow(const char* what, int64_t dense, int64_t pruned, bool bytes) {

@@ -113,10 +113,9 @@ std::string PhenomenaText(const ReportView& view) {
   if (view.data.phenomena.empty()) return "";
   std::vector<Row> rows;
   for (const Phenomena& model : view.data.phenomena) {
-    rows.push_back({EscapeMarkdown(model.model), FormatFigure(model.LargestResidual()), FormatRanges(model.spike_channels),
-                    SublayersText(model.step_up),
-                    SublayersText(model.step_down), FormatShare(model.sink_rate),
-                    FormatShare(model.first_token_mass)});
+    rows.push_back({EscapeMarkdown(model.model), FormatFigure(model.LargestResidual()),
+                    FormatRanges(model.spike_channels), SublayersText(model.step_up), SublayersText(model.step_down),
+                    FormatShare(model.sink_rate), FormatShare(model.first_token_mass)});
   }
   std::string text =
       "## Spikes and sinks\n\n" + Table({"model", "largest \\|h\\|", "spike channels", "step-up blocks",

@@ -170,7 +170,7 @@ TEST(Observers, LeaveLogitsEqualBitByBit) {
   const Tensor ids = RandomIds(4, 2, 20, model.config.V);
   SeesAll all;
   EXPECT_TRUE(at::equal(Logits(model, ids, &all), Logits(model, ids)));
-  EXPECT_EQ(all.seen, 3 * 13 + 2);  // 13 sites of 3 blocks, final norm, logits
+  EXPECT_EQ(all.seen, 3 * 14 + 2);  // 13 sites of 3 blocks, final norm, logits
 }
 
 TEST(FindSuperWeights, FindsThePlantedOneAndLeavesTheModelUntouched) {

@@ -1,58 +1,30 @@
 // The forward pass against transformers: dumps made by scripts/make_parity_dump.py.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "espalier/io/tensors.h"
 #include "espalier/io/text.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
+#include "fixture.h"
 #include "support/support.h"
 
 namespace espalier {
 namespace {
 
-std::filesystem::path Fixture(const std::string& name) {
-  return std::filesystem::path(ESPALIER_SOURCE_DIR) / "tests/model/fixtures" / name;
-}
-
-double LargestDifference(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).abs().max().item<double>();
-}
-
-// Compares every tap that the dump has, by name.
-class Comparer : public Observer {
- public:
-  explicit Comparer(const NamedTensors& expected) : expected_(expected) {}
-  bool Wants(int64_t, Site) const override { return true; }
-  void Observe(int64_t block, Site site, const at::Tensor& value) override {
-    const std::string name = site == Site::kFinalNorm || site == Site::kLogits
-                                 ? std::string(SiteName(site))
-                                 : fmt::format("block{}.{}", block, SiteName(site));
-    const auto found = expected_.find(name);
-    ASSERT_NE(found, expected_.end()) << "no tap " << name << " in the dump";
-    ASSERT_EQ(value.sizes(), found->second.sizes()) << name;
-    // Values are of order 1 to 10; float32 sums over at most 64 products differ in the last digits only.
-    EXPECT_LT(LargestDifference(value, found->second), 2e-5) << name;
-    ++compared;
-  }
-  int compared = 0;
-
- private:
-  const NamedTensors& expected_;
-};
+// Values are of order 1 to 10; float32 sums over at most 64 products differ in the last digits only.
+constexpr double kTight = 2e-5;
 
 TEST(Llama, EveryTapMatchesTransformersOnATinyCheckpoint) {
   const at::NoGradGuard no_grad;
   const Model model = LoadModel(Fixture("tiny-llama"), at::kFloat, at::kCPU);
   const NamedTensors expected = LoadTensors(Fixture("tiny-llama/taps.safetensors"));
-  Comparer comparer(expected);
+  TapComparer comparer(expected, kTight);
   Logits(model, expected.at("input_ids"), &comparer);
-  EXPECT_EQ(comparer.compared, 3 * 13 + 2);  // 3 blocks of 13 sites, final norm and logits
+  EXPECT_EQ(comparer.compared, size_t{3 * 13 + 2});  // 3 blocks of 13 sites, final norm and logits
 }
 
 TEST(Llama, UntiedHeadBiasesAndLlama3RopeScalingMatchTransformers) {
@@ -67,7 +39,7 @@ TEST(Llama, AnObserverLeavesTheLogitsBitEqual) {
   const at::NoGradGuard no_grad;
   const Model model = LoadModel(Fixture("tiny-llama"), at::kFloat, at::kCPU);
   const NamedTensors expected = LoadTensors(Fixture("tiny-llama/taps.safetensors"));
-  Comparer comparer(expected);
+  TapComparer comparer(expected, kTight);
   EXPECT_TRUE(at::equal(Logits(model, expected.at("input_ids"), &comparer), Logits(model, expected.at("input_ids"))));
 }
 

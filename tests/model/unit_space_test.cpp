@@ -63,21 +63,44 @@ TEST(UnitSpace, CountsCostsWorkedByHand) {
 }
 
 TEST(UnitSpace, SharesOutEveryWeightOfTheLinearLayersExactlyOnce) {
-  const Model model = TinyModel(2);
-  for (int64_t l = 0; l < model.config.L(); ++l) {
-    std::map<Role, at::Tensor> owners;  // how many units own each weight
-    for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
-      const UnitSpace space(model, l, kind);
-      for (int64_t unit = 0; unit < space.size(); ++unit)
-        for (const Slice& slice : space.Owns(unit)) {
-          auto [count, added] = owners.try_emplace(slice.role);
-          if (added) count->second = at::zeros_like(model.blocks[static_cast<size_t>(l)].At(slice.role).weight);
-          count->second.narrow(slice.axis == Axis::kRows ? 0 : 1, slice.first, slice.count).add_(1);
-        }
+  for (const auto& [name, shape] : FamilyShapes()) {
+    const Model model = TinyModel(2, shape);
+    for (int64_t l = 0; l < model.config.L(); ++l) {
+      std::map<Role, at::Tensor> owners;  // how many units own each weight
+      for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
+        const UnitSpace space(model, l, kind);
+        for (int64_t unit = 0; unit < space.size(); ++unit)
+          for (const Slice& slice : space.Owns(unit)) {
+            auto [count, added] = owners.try_emplace(slice.role);
+            if (added) count->second = at::zeros_like(model.blocks[static_cast<size_t>(l)].At(slice.role).weight);
+            count->second.narrow(slice.axis == Axis::kRows ? 0 : 1, slice.first, slice.count).add_(1);
+          }
+      }
+      ASSERT_EQ(owners.size(), shape.gate == GateKind::kNone ? 7u : 8u) << name;
+      for (const auto& [role, count] : owners)
+        EXPECT_TRUE(count.eq(1).all().item<bool>()) << "block " << l << " " << RoleName(role);
     }
-    ASSERT_EQ(owners.size(), std::size(kRoles));
-    for (const auto& [role, count] : owners)
-      EXPECT_TRUE(count.eq(1).all().item<bool>()) << "block " << l << " " << RoleName(role);
+  }
+}
+
+TEST(UnitSpace, CostsAreTheParametersThatCuttingEveryUnitTakesAway) {
+  for (const auto& [name, shape] : FamilyShapes()) {
+    const Model model = TinyModel(2, shape);
+    // All of block 0 but what no unit owns: norms of the residual stream, norms of single heads, output biases.
+    int64_t owned = 0, all = 0;
+    for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
+      const UnitSpace space(model, 0, kind);
+      for (int64_t unit = 0; unit < space.size(); ++unit) owned += space.Cost(unit).parameters;
+    }
+    for (const NamedTensorRef& ref : TensorsOf(const_cast<Model&>(model))) {
+      const bool kept =
+          ref.name.ends_with("attention_norm") || ref.name.ends_with("attention_post_norm") ||
+          ref.name.find("ffn_") != std::string::npos || ref.name.ends_with("w_o.bias") ||
+          ref.name.ends_with("w_down.bias") ||
+          (shape.qk_norm == QkNorm::kPerHead && ref.name.find("k_norm") + 1 + ref.name.find("q_norm") + 1 > 0);
+      if (ref.name.starts_with("block0.") && !kept) all += ref.tensor->numel();
+    }
+    EXPECT_EQ(owned, all) << name;
   }
 }
 

@@ -60,6 +60,7 @@ ModelConfig ConfigOf(const TinyShape& shape) {
   config.norm_placement = shape.norm_placement;
   config.norm_adds_one = shape.norm_adds_one;
   config.qk_norm = shape.qk_norm;
+  if (shape.qk_norm == QkNorm::kAllHeads) config.norm_epsilon = 1e-6;  // OLMo 2's
   config.activation = shape.activation;
   for (const TinyBlock& sizes : shape.blocks) {
     BlockConfig block;

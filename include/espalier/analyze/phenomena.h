@@ -18,7 +18,7 @@ struct Sublayer {
   int64_t PaperNumber() const { return 2 * block + (attention ? 1 : 2); }
   bool operator==(const Sublayer&) const = default;
 };
-std::string SublayerText(const Sublayer& sublayer);               // "11" for an FFN, "11a" for attention
+std::string SublayerText(const Sublayer& sublayer);                 // "11" for an FFN, "11a" for attention
 std::string SublayersText(const std::vector<Sublayer>& sublayers);  // "2, 11, 28a", "none"
 
 struct Peak {
@@ -39,26 +39,26 @@ struct Census {
 
 // How near SiLU (GeLU) is to the identity, per token over its pre-activations: arXiv 2603.05498, Figure 2.
 struct Regime {
-  int64_t spike_tokens = 0;                     // tokens measured; the fields below are 0 when there were none
-  double spike_cosine = 0, spike_ratio = 0;     // mean cosine and norm ratio of act(x) to x on spike tokens
-  double other_cosine = 0, other_ratio = 0;     // on ordinary tokens
+  int64_t spike_tokens = 0;                  // tokens measured; the fields below are 0 when there were none
+  double spike_cosine = 0, spike_ratio = 0;  // mean cosine and norm ratio of act(x) to x on spike tokens
+  double other_cosine = 0, other_ratio = 0;  // on ordinary tokens
 };
 
 // What RMSNorm makes of spike tokens, before its gain: arXiv 2603.05498, section 3.2.
 struct PostNorm {
-  int64_t tokens = 0;      // spike tokens measured
-  double largest = 0;      // max |h~_i| / sqrt(C), at most 1
-  double energy_share = 0; // share of |h~|^2 on the spike channels, mean over tokens
-  double cosine = 0;       // mean over pairs of tokens
-  double key_rank = 0;     // effective rank (exp of the entropy of singular values) of their keys, mean over KV groups
+  int64_t tokens = 0;       // spike tokens measured
+  double largest = 0;       // max |h~_i| / sqrt(C), at most 1
+  double energy_share = 0;  // share of |h~|^2 on the spike channels, mean over tokens
+  double cosine = 0;        // mean over pairs of tokens
+  double key_rank = 0;      // effective rank (exp of the entropy of singular values) of their keys, mean over KV groups
 };
 
 enum class HeadClass { kNonSink, kNoOp, kBroadcast };
 
 struct HeadPhenomena {
-  double first_token_mass = 0;  // F-Attn of this head: mean attention to position 0 of all queries that see it
-  double alpha = 0;             // mean over sequences of alpha_1 at sink_length
-  double logit_gap = 0;         // mean over queries: logit of position 0 minus the mean logit of the others it sees
+  double first_token_mass = 0;     // F-Attn of this head: mean attention to position 0 of all queries that see it
+  double alpha = 0;                // mean over sequences of alpha_1 at sink_length
+  double logit_gap = 0;            // mean over queries: logit of position 0 minus the mean logit of the others it sees
   double logit_gap_deviation = 0;  // standard deviation over queries
   double value_norm_ratio = 0;     // |v_0| over the mean |v_i| of the others
   double output_norm = 0;          // mean |input of w_o| of this head, first token excluded
@@ -93,7 +93,7 @@ struct BlockPhenomena {
 };
 
 enum class NeuronRole { kStepUp, kStepDown };
-std::string NeuronRoleName(NeuronRole role);  // "step_up"
+std::string NeuronRoleName(NeuronRole role);      // "step_up"
 std::string HeadClassName(HeadClass head_class);  // "no_op"
 
 struct SpikeNeuron {
@@ -122,9 +122,9 @@ struct Amplifier {
   double neuron_share = 0;  // of sum_i (..)^2
 };
 struct AmplifierScan {
-  double ratio_limit = 0;            // amplifiers are listed from this ratio on
-  std::vector<double> block_norm;    // [L] largest |U_k|_F of each block
-  std::vector<Amplifier> amplifiers; // strongest first
+  double ratio_limit = 0;             // amplifiers are listed from this ratio on
+  std::vector<double> block_norm;     // [L] largest |U_k|_F of each block
+  std::vector<Amplifier> amplifiers;  // strongest first
   // Agreement with the census: of its step neurons, and of its (block, spike channel) writes, how many the scan lists.
   int64_t census_neurons = 0, neurons_found = 0, census_writes = 0, writes_found = 0;
 };
@@ -144,9 +144,9 @@ struct Outliers {
 
 // Share of the vocabulary that spikes when it stands first: arXiv 2603.05498, Table 2.
 struct VocabularyProbe {
-  int64_t block = 0;        // after which it was measured: the last step-up
-  double threshold = 0;     // |h| from which a token spikes: spike_ratio times that block's median
-  int64_t tokens = 0, spiking = 0;                           // at position 0
+  int64_t block = 0;                // after which it was measured: the last step-up
+  double threshold = 0;             // |h| from which a token spikes: spike_ratio times that block's median
+  int64_t tokens = 0, spiking = 0;  // at position 0
   int64_t later_position = 0, later_tokens = 0, later_spiking = 0;  // control: a sample of the vocabulary further on
   std::vector<OutlierToken> exceptions;  // that do not spike first, at most 50; counts are not used
   double Share() const { return tokens > 0 ? static_cast<double>(spiking) / static_cast<double>(tokens) : 0; }
@@ -156,13 +156,13 @@ struct Phenomena {
   std::string model;   // "dense"
   std::string family;  // "llama"
   int64_t sequences = 0, sequence_length = 0;
-  double spike_ratio = 100;  // max |h| over median |h| from which a channel spikes
+  double spike_ratio = 100;   // max |h| over median |h| from which a channel spikes
   double sink_epsilon = 0.3;  // Gu et al.'s
   int64_t sink_length = 64;
-  double no_op_ratio = 0.2;  // value-norm ratio below which a sink head is a no-op
-  double sink_rate = 0;         // Sink_1^epsilon at sink_length, share of (sequence, block, head)
-  double first_token_mass = 0;  // F-Attn at sequence_length: mean over blocks and heads
-  double massive_mean = 0;      // M-Act: mean over blocks of max |h| (arXiv 2505.06708, Table 4)
+  double no_op_ratio = 0.2;                   // value-norm ratio below which a sink head is a no-op
+  double sink_rate = 0;                       // Sink_1^epsilon at sink_length, share of (sequence, block, head)
+  double first_token_mass = 0;                // F-Attn at sequence_length: mean over blocks and heads
+  double massive_mean = 0;                    // M-Act: mean over blocks of max |h| (arXiv 2505.06708, Table 4)
   std::vector<double> sink_rate_by_position;  // Sink_k^epsilon for k = 1 .. sink_length
   std::vector<int64_t> spike_channels;        // strongest first
   std::vector<Sublayer> step_up, step_down;
@@ -174,7 +174,7 @@ struct Phenomena {
   std::optional<VocabularyProbe> vocabulary;
   std::vector<std::string> notices;  // what these figures do not say (notices.h)
 
-  bool HasGates() const;       // some block is gated by a learned gate
+  bool HasGates() const;  // some block is gated by a learned gate
   bool HasSinkLogits() const;
   double LargestResidual() const;
 };

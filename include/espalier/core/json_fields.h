@@ -2,8 +2,8 @@
 // One list of fields a struct, read and written from it: a struct S with
 //   template <class Visitor> void Fields(Visitor& visit, S& s) { visit("name", s.name); ... }
 // found by argument-dependent lookup becomes an object with exactly these keys. Fields may be whole numbers (not
-// negative), doubles (null reads as NaN), bools, texts, lists of these, enumerations with EnumNames, such structs, lists
-// of them and optional ones (absent when there is none).
+// negative), doubles (null reads as NaN), bools, texts, lists of these, enumerations with EnumNames, such structs,
+// lists of them and optional ones (absent when there is none).
 #include <algorithm>
 #include <concepts>
 #include <nlohmann/json.hpp>

@@ -10,9 +10,9 @@ namespace espalier {
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and its long-context variants.
 struct RopeConfig {
   double theta = 10000;
-  int64_t rotated = 0;           // leading dimensions of a head that turn; 0: all D
-  std::string scaling = "none";  // "none", "linear", "llama3", "yarn"
-  double factor = 1;             // linear, llama3, yarn
+  int64_t rotated = 0;                                         // leading dimensions of a head that turn; 0: all D
+  std::string scaling = "none";                                // "none", "linear", "llama3", "yarn"
+  double factor = 1;                                           // linear, llama3, yarn
   double low_frequency_factor = 1, high_frequency_factor = 4;  // llama3
   int64_t original_positions = 0;                              // llama3, yarn
   double beta_fast = 32, beta_slow = 1;                        // yarn (Peng et al. 2023, arXiv 2309.00071)
@@ -29,8 +29,8 @@ enum class Activation { kSilu, kGeluTanh };
 // Output gate of attention, Qiu et al. 2025, arXiv 2505.06708 (position G1): one score for each value channel, or one
 // for each head.
 enum class GateKind { kNone, kElementwise, kHeadwise };
-// How a checkpoint fuses w_q and the gate into q_proj. Grouped: the queries of a KV group, then its gates (layouts A and
-// B of the paper's code). Per head: the query of a head, then its gate (layout C, Qwen3-Next). Shape cannot tell.
+// How a checkpoint fuses w_q and the gate into q_proj. Grouped: the queries of a KV group, then its gates (layouts A
+// and B of the paper's code). Per head: the query of a head, then its gate (layout C, Qwen3-Next). Shape cannot tell.
 enum class GateLayout { kSeparate, kGrouped, kPerHead };
 
 // Dimension letters as in the whole project: H query heads, G key/value heads, F FFN width.
@@ -53,8 +53,8 @@ struct ModelConfig {
   QkNorm qk_norm = QkNorm::kNone;
   Activation activation = Activation::kSilu;
   GateLayout gate_layout = GateLayout::kSeparate;
-  double embedding_scale = 1;              // Gemma: sqrt(C)
-  std::optional<double> attention_scale;   // of the logits; default 1 / sqrt(D)
+  double embedding_scale = 1;             // Gemma: sqrt(C)
+  std::optional<double> attention_scale;  // of the logits; default 1 / sqrt(D)
   RopeConfig rope;
   std::optional<RopeConfig> windowed_rope;  // of blocks with a window, where it differs (Gemma 3)
   bool tied_head = false;

@@ -20,7 +20,8 @@ class ModelFamily {
   virtual std::string StoredFamily(CheckpointFormat format) const = 0;
   // IoError naming the file and the key that is missing, of the wrong kind, or asks for something not supported.
   virtual ModelConfig ReadConfig(const Checkpoint& checkpoint) const = 0;
-  // Name in the checkpoint of a tensor as TensorsOf names it ("block3.w_q.weight"). Two of ours may share one of theirs.
+  // Name in the checkpoint of a tensor as TensorsOf names it ("block3.w_q.weight"). Two of ours may share one of
+  // theirs.
   virtual std::string TensorName(CheckpointFormat format, std::string_view role_name) const = 0;
   // What must be done to a stored tensor to get ours: row order of q and k in GGUF, one part of a fused one; identity
   // for the rest. Works on the meta device.

@@ -54,10 +54,9 @@ bool OfAttention(Role role);           // not of the FFN
 
 // The other tensors of a block.
 enum class VectorRole { kAttentionNorm, kAttentionPostNorm, kQNorm, kKNorm, kSinkLogits, kFfnNorm, kFfnPostNorm };
-inline constexpr VectorRole kVectorRoles[] = {VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm,
-                                              VectorRole::kQNorm,         VectorRole::kKNorm,
-                                              VectorRole::kSinkLogits,    VectorRole::kFfnNorm,
-                                              VectorRole::kFfnPostNorm};
+inline constexpr VectorRole kVectorRoles[] = {
+    VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm, VectorRole::kQNorm,      VectorRole::kKNorm,
+    VectorRole::kSinkLogits,    VectorRole::kFfnNorm,           VectorRole::kFfnPostNorm};
 std::string_view VectorRoleName(VectorRole role);  // "q_norm"
 
 struct Block {
