@@ -33,7 +33,8 @@ Phenomena Small() {
   block.heads[0].first_token_mass = 0.96;
   block.heads[0].head_class = HeadClass::kNoOp;
   block.heads[1].first_token_mass = 0.1;
-  block.gate = GatePhenomena{GateForm::kHeadwise, 0.2, 0.5, {3, 1}, {0.1, 0.3}, {1, 0}, 0.7, 0.05, {0.1, 0.01}, {0.5, 0.1}, {0.2, 0.02}};
+  block.gate = GatePhenomena{GateForm::kHeadwise, 0.2,        0.5,        {3, 1}, {0.1, 0.3}, {1, 0}, 0.7, 0.05,
+                             {0.1, 0.01},         {0.5, 0.1}, {0.2, 0.02}};
   phenomena.blocks = {BlockPhenomena{}, block};
   phenomena.neurons = {{1, 1229, NeuronRole::kStepUp, 2678, 507, 21024, 3, 0},
                        {0, 678, NeuronRole::kStepDown, 2363, 507, -14207, 2, 4}};

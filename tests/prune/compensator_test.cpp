@@ -88,6 +88,26 @@ TEST(BiasCompensation, IsExactForInputsThatAreConstant) {
   EXPECT_GT(Error(dense, Registry<Compensator>::Create("none")->Fit(dense, Of(rows), kKept), rows, kKept), 1);
 }
 
+TEST(BiasCompensation, KeepsTheFirstTokenApartFromTheOtherPositions) {
+  // A head that writes a constant at every position but the first, where it writes another one.
+  Tensor rows = Normal(2, {50, 6});
+  rows.select(1, 1).fill_(3.5);
+  rows.select(1, 4).fill_(-2);
+  const Tensor first = rows.narrow(0, 0, 5).clone();
+  first.select(1, 1).fill_(-700);
+  first.select(1, 4).fill_(900);
+  SiteStatistics site = Of(rows);
+  site.outlier.Add(first, at::zeros({5, 2}, at::kLong));
+  const Linear dense = Weights(3, 4, 6, false);
+  const auto fit = [&](const char* tokens) {
+    const auto& entry = Registry<Compensator>::Find("bias");
+    return entry.make(Options(entry.info.options, {{"tokens", std::string(tokens)}}, "test"))->Fit(dense, site, kKept);
+  };
+  // Apart, the mean is exact on every other position; together, the first tokens spoil all of them.
+  EXPECT_LT(Error(dense, fit("ordinary"), rows, kKept), 1e-12);
+  EXPECT_GT(Error(dense, fit("all"), rows, kKept), 10);
+}
+
 TEST(LeastSquares, RecoversTheOutputWhenWhatGoesIsALinearFunctionOfWhatStays) {
   // Inputs 1 and 4 are affine in the others. The co-moments are float32: 1e-5 of an output near 10.
   Tensor rows = Normal(4, {200, 6});
