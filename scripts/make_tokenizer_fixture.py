@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Expected ids of byte-level BPE tokenizers, from PyPI `tokenizers`, for tests/io/tokenizer_conformance_test.cpp.
+"""Expected ids of tokenizers, from PyPI `tokenizers` and `sentencepiece`, for tests/io/tokenizer_conformance_test.cpp.
 
   make_tokenizer_fixture.py small --corpus TEXT --gguf MODEL
       rewrites tests/io/fixtures/tokenizer/: one small tokenizer for each family, trained on TEXT, random strings, and the
-      ids that each tokenizer and the one in MODEL give them.
-  make_tokenizer_fixture.py full --gguf MODEL [--strings 20000] FILE...
+      ids that each tokenizer and the one in MODEL (SmolLM2) give them. What is saved.json there is not made here: it is
+      what Tokenizer::Save writes, and `saved` checks it.
+  make_tokenizer_fixture.py full [--gguf MODEL]... [--tokenizer FOLDER]... [--strings 20000] FILE...
       writes build/tokenizer-conformance/cases.jsonl: the ids of every FILE as one text, of every document of a .jsonl, and
-      of random strings, for MODEL and for the small tokenizers. The test compares them when the file is there.
+      of random strings, for every MODEL and FOLDER and for the small tokenizers. The test compares them when the file is
+      there.
   make_tokenizer_fixture.py saved FOLDER --gguf MODEL
       checks that `tokenizers` and `transformers` load what Tokenizer::Save wrote to FOLDER and give the ids of MODEL.
 
-Needs: tokenizers, gguf; saved also transformers.
+MODEL: a SmolLM2 file, or one whose tokenizer.ggml.model is "llama", where the sentencepiece library says what is right.
+Needs: tokenizers, sentencepiece, protobuf, gguf; saved also transformers.
 """
 import argparse
 import json
@@ -18,6 +21,8 @@ import pathlib
 import random
 import sys
 
+import gguf
+import sentencepiece_tokenizers as spm
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,12 +71,12 @@ PARTS = [a.content for a in ADDED] + [
 ]
 
 
-def random_string(rng, parts):
+def random_string(rng, count, parts=PARTS):
     out = []
-    for _ in range(rng.randint(1, parts)):
+    for _ in range(rng.randint(1, count)):
         kind = rng.random()
         if kind < 0.7:
-            out.append(rng.choice(PARTS))
+            out.append(rng.choice(parts))
         elif kind < 0.85:
             out.append("".join(rng.choice("abcdefghijklmnopqrstuvwxyz ETAOIN") for _ in range(rng.randint(1, 8))))
         elif kind < 0.95:
@@ -108,11 +113,11 @@ def train(name, corpus):
 
 
 def from_gguf(path):
-    """The tokenizer in the metadata of a SmolLM2 GGUF file, built anew."""
-    import gguf
-
+    """The tokenizer in the metadata of a GGUF file, built anew."""
     fields = gguf.GGUFReader(path).fields
     value = lambda key: fields["tokenizer.ggml." + key].contents()
+    if value("model") == "llama":
+        return spm.Oracle(fields)
     if (value("model"), value("pre")) != ("gpt2", "smollm"):
         sys.exit(f"{path}: expected a SmolLM2 tokenizer, found {value('model')}/{value('pre')}")
     tokens, types = value("tokens"), value("token_type")
@@ -128,6 +133,28 @@ def ids_of(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
+def small_sentencepiece(corpus, write):
+    rng = random.Random(SEED + 3)
+    texts = spm.TRICKY + [random_string(rng, 12, PARTS + spm.PARTS) for _ in range(120)]
+    write(FIXTURES / "sentencepiece-texts.json", texts)
+    for name in spm.TOKENIZERS:
+        (FIXTURES / name).mkdir(exist_ok=True)
+        (FIXTURES / name / "tokenizer.json").write_text(spm.train(name, corpus, ADDED), encoding="utf-8")
+        tokenizer = Tokenizer.from_file(str(FIXTURES / name / "tokenizer.json"))
+        rows = [ids_of(tokenizer, t) for t in texts]
+        write(FIXTURES / name / "ids.json", rows)
+        # Also ids in no sensible order: halves of characters, prefixes in the middle.
+        rows += [[rng.randrange(tokenizer.get_vocab_size()) for _ in range(rng.randint(0, 9))] for _ in range(60)]
+        write(FIXTURES / name / "decoded.json", [[ids, tokenizer.decode(ids, skip_special_tokens=False)] for ids in rows])
+    for name in spm.MODELS:
+        (FIXTURES / name).mkdir(exist_ok=True)
+        model = spm.train_model(name, corpus)
+        spm.write_gguf(FIXTURES / name / "model.gguf", model)
+        oracle = from_gguf(FIXTURES / name / "model.gguf")
+        oracle.check(model, texts)
+        write(FIXTURES / name / "ids.json", [ids_of(oracle, t) for t in texts])
+
+
 def small(args):
     corpus = [line for line in pathlib.Path(args.corpus).read_text(encoding="utf-8").split("\n") if line.strip()][:4000]
     rng = random.Random(SEED)
@@ -140,15 +167,20 @@ def small(args):
         (FIXTURES / name / "tokenizer.json").write_text(train(name, corpus), encoding="utf-8")
         tokenizer = Tokenizer.from_file(str(FIXTURES / name / "tokenizer.json"))
         write(FIXTURES / name / "ids.json", [ids_of(tokenizer, t) for t in texts])
-    tokenizer = from_gguf(args.gguf)
+    tokenizer = from_gguf(args.gguf[0])
     write(FIXTURES / "smollm2-135m.ids.json", [ids_of(tokenizer, t) for t in texts])
+    small_sentencepiece(corpus, write)
 
 
 def full(args):
-    tokenizers = {str(args.gguf): from_gguf(args.gguf)}
-    for name in FAMILIES:
+    tokenizers = {path: from_gguf(path) for path in args.gguf}
+    tokenizers |= {path: Tokenizer.from_file(path + "/tokenizer.json") for path in args.tokenizer}
+    for name in [*FAMILIES, *spm.TOKENIZERS]:
         path = FIXTURES / name / "tokenizer.json"
         tokenizers[str(path.relative_to(ROOT))] = Tokenizer.from_file(str(path))
+    for name in spm.MODELS:
+        path = FIXTURES / name / "model.gguf"
+        tokenizers[str(path.relative_to(ROOT))] = from_gguf(path)
     texts = []
     for file in map(pathlib.Path, args.files):
         whole = file.read_bytes().decode("utf-8", errors="replace")
@@ -156,7 +188,7 @@ def full(args):
         if file.suffix == ".jsonl":
             texts.append(" ".join(texts))
     rng = random.Random(SEED + 1)
-    texts += [random_string(rng, 30) for _ in range(args.strings)]
+    texts += [random_string(rng, 30, PARTS + spm.PARTS) for _ in range(args.strings)]
     out = ROOT / "build/tokenizer-conformance/cases.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", encoding="utf-8") as file:
@@ -169,19 +201,20 @@ def full(args):
 def saved(args):
     from transformers import AutoTokenizer
 
-    expected = from_gguf(args.gguf)
+    expected = from_gguf(args.gguf[0])
     plain = Tokenizer.from_file(str(pathlib.Path(args.folder) / "tokenizer.json"))
     auto = AutoTokenizer.from_pretrained(args.folder)
     rng = random.Random(SEED + 2)
     for _ in range(args.strings):
-        text = random_string(rng, 30)
+        text = random_string(rng, 30, PARTS + spm.PARTS)
         want = ids_of(expected, text)
         for name, got in (("tokenizers", ids_of(plain, text)), ("transformers", auto(text, add_special_tokens=False)["input_ids"])):
             if got != want:
                 sys.exit(f"{name}: {text!r}: {got}, expected {want}")
     print("equal on", args.strings, "strings;", "bos", auto.bos_token, "eos", auto.eos_token, "unk", auto.unk_token, "pad",
           auto.pad_token, "size", len(auto), "with special tokens", auto("Hi")["input_ids"])
-    print(auto.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True))
+    if auto.chat_template:
+        print(auto.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True))
 
 
 def main():
@@ -191,10 +224,11 @@ def main():
     one.add_argument("--corpus", required=True)
     two = modes.add_parser("full")
     two.add_argument("files", nargs="*")
+    two.add_argument("--tokenizer", action="append", default=[])
     three = modes.add_parser("saved")
     three.add_argument("folder")
     for mode in (one, two, three):
-        mode.add_argument("--gguf", required=True)
+        mode.add_argument("--gguf", required=mode is not two, action="append", default=[])
         mode.add_argument("--strings", type=int, default=20000)
     args = parser.parse_args()
     {"small": small, "full": full, "saved": saved}[args.mode](args)

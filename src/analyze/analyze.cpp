@@ -3,54 +3,24 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
+#include <optional>
 
+#include "espalier/analyze/amplifiers.h"
+#include "espalier/analyze/notices.h"
 #include "espalier/core/error.h"
+#include "gates.h"
+#include "life_cycle.h"
+#include "outliers.h"
+#include "post_norm.h"
+#include "regime.h"
 #include "sinks.h"
 #include "spikes.h"
 
 namespace espalier {
 namespace {
 
-bool Spikes(const BlockPhenomena& block, double value, double ratio) {
-  return std::abs(value) > ratio * block.ffn.residual_median;
-}
-
-// A write that makes up a large share of a spiking value steps it up; one that takes away a large share steps it down.
-void ClassifyWrites(int64_t l, const SpikeMeter& meter, const BlockPhenomena& block, const AnalyzeOptions& options,
-                    Phenomena& phenomena) {
-  std::set<int64_t> seen;
-  for (const Write& write : meter.writes()) {
-    const bool up = Spikes(block, write.after, options.spike_ratio) && write.written * write.after > 0 &&
-                    std::abs(write.written) >= options.step_share * std::abs(write.after);
-    const bool down = Spikes(block, write.before, options.spike_ratio) && write.written * write.before < 0 &&
-                      std::abs(write.written) >= options.step_share * std::abs(write.before);
-    if (!up && !down) continue;
-    auto& steps = up ? phenomena.step_up : phenomena.step_down;
-    if (steps.empty() || steps.back() != Sublayer{l, false}) steps.push_back({l, false});
-    for (SpikeNeuron neuron : write.neurons) {
-      if (!seen.insert(neuron.index).second) continue;
-      neuron.role = up ? NeuronRole::kStepUp : NeuronRole::kStepDown;
-      phenomena.neurons.push_back(neuron);
-    }
-  }
-}
-
-void CollectSpikeChannels(const AnalyzeOptions& options, Phenomena& phenomena) {
-  std::vector<std::pair<double, int64_t>> channels;
-  for (const BlockPhenomena& block : phenomena.blocks)
-    for (const Peak& peak : block.ffn.residual_top)
-      if (Spikes(block, peak.value, options.spike_ratio)) channels.emplace_back(-std::abs(peak.value), peak.channel);
-  std::sort(channels.begin(), channels.end());  // strongest first
-  for (const auto& [value, channel] : channels)
-    if (std::find(phenomena.spike_channels.begin(), phenomena.spike_channels.end(), channel) ==
-        phenomena.spike_channels.end())
-      phenomena.spike_channels.push_back(channel);
-}
-
-// Rates over all heads, and the channels that spike anywhere.
-void Summarise(const AnalyzeOptions& options, Phenomena& phenomena) {
+// Rates over all heads.
+void SummariseSinks(Phenomena& phenomena) {
   double rate = 0, mass = 0, heads = 0;
   for (const BlockPhenomena& block : phenomena.blocks) {
     const auto H = static_cast<double>(block.heads.size());
@@ -60,13 +30,39 @@ void Summarise(const AnalyzeOptions& options, Phenomena& phenomena) {
   }
   phenomena.sink_rate = heads > 0 ? rate / heads : 0;
   phenomena.first_token_mass = heads > 0 ? mass / heads : 0;
-  CollectSpikeChannels(options, phenomena);
+  for (double& sinks : phenomena.sink_rate_by_position) sinks /= std::max(heads, 1.0);  // a sum over heads so far
 }
+
+// What is measured of one block.
+struct BlockMeters {
+  BlockMeters(const Model& model, int64_t l, const AnalyzeOptions& options)
+      : spikes(options), regime(model, l, options), sinks(model, l, options), gates(model, l) {}
+
+  void Add(const BlockTaps& taps, int64_t first_window) {
+    spikes.Add(taps, first_window);
+    regime.Add(taps, spikes.spike_tokens());
+    sinks.Add(taps);
+    gates.Add(taps);
+  }
+  BlockPhenomena Finish(Phenomena& phenomena) const {
+    BlockPhenomena block;
+    spikes.Finish(block);
+    regime.Finish(block);
+    sinks.Finish(block, phenomena);
+    gates.Finish(block);
+    return block;
+  }
+
+  SpikeMeter spikes;
+  RegimeMeter regime;
+  SinkMeter sinks;
+  GateMeter gates;
+};
 
 }  // namespace
 
-Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOptions& options,
-                  const std::string& name) {
+Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOptions& options, const std::string& name,
+                  const Tokenizer* tokenizer) {
   if (windows.size(1) < options.sink_length)
     throw RecipeError(fmt::format("analyze: windows of {} tokens, expected at least sink_length = {}", windows.size(1),
                                   options.sink_length));
@@ -78,30 +74,36 @@ Phenomena Analyze(const Model& model, const at::Tensor& windows, const AnalyzeOp
   phenomena.sequence_length = windows.size(1);
   phenomena.sink_epsilon = options.sink_epsilon;
   phenomena.sink_length = options.sink_length;
+  phenomena.no_op_ratio = options.no_op_ratio;
 
+  PostNormMeter post_norm(model, options);
+  OutlierMeter outliers(windows, model.config.L(), options);
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
-  std::optional<SpikeMeter> spikes;
-  std::optional<SinkMeter> sinks;
+  std::optional<BlockMeters> meters;
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
-    if (first == 0) {
-      spikes.emplace(model, l, options);
-      sinks.emplace(options);
-    }
-    spikes->Add(taps, first);
-    if (taps.At(Site::kAttnProbs).defined()) sinks->Add(taps.At(Site::kAttnProbs));
+    if (first == 0) meters.emplace(model, l, options);
+    meters->Add(taps, first);
+    post_norm.Add(l, taps);
+    outliers.Add(l, taps, first);
     if (first != last_batch) return;
-    BlockPhenomena block;
-    spikes->Finish(block);
-    sinks->Finish(block);
-    ClassifyWrites(l, *spikes, block, options, phenomena);
-    phenomena.blocks.push_back(std::move(block));
+    phenomena.blocks.push_back(meters->Finish(phenomena));
+    AddSteps(model, l, meters->spikes, phenomena.blocks.back(), options, phenomena);
   };
-  StreamBlocks(
-      model, windows, options.batch,
-      {Site::kAttnProbs, Site::kAttnOut, Site::kAttnResidual, Site::kFfnHidden, Site::kFfnOut, Site::kBlockOutput},
-      "analyze " + name, visit);
-  Summarise(options, phenomena);
+  StreamBlocks(model, windows, options.batch,
+               {Site::kBlockInput, Site::kQ, Site::kK, Site::kV, Site::kAttnProbs, Site::kSdpaOut, Site::kGateScore,
+                Site::kHeadOut, Site::kAttnOut, Site::kAttnResidual, Site::kFfnNorm, Site::kFfnHidden, Site::kFfnOut,
+                Site::kBlockOutput},
+               "analyze " + name, visit);
+  SummariseSinks(phenomena);
+  SummariseSpikes(options, phenomena);
+  post_norm.Finish(phenomena);
+  outliers.Finish(phenomena, tokenizer);
   phenomena.super_weights = FindSuperWeights(model, windows.narrow(0, 0, 1), options.super_weight_limit);
+  if (options.scan) {
+    phenomena.scan = FindAmplifiers(model, options);
+    CompareWithCensus(phenomena, *phenomena.scan);
+  }
+  phenomena.notices = Notices(phenomena, model.config);
   return phenomena;
 }
 

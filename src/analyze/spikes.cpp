@@ -1,4 +1,5 @@
-// Massive activations (Sun et al. 2024, arXiv 2402.17762) and their life cycle (arXiv 2603.05498, section 3.1).
+// Massive activations: Sun et al. 2024, arXiv 2402.17762; the two taps: arXiv 2603.05498, Figures 1 and 7; kurtosis of
+// the channels' RMS: He et al. 2024, arXiv 2405.19279.
 #include "spikes.h"
 
 #include <ATen/ATen.h>
@@ -10,17 +11,16 @@ namespace {
 
 using at::Tensor;
 
-constexpr size_t kTop = 3;         // the papers plot the three largest channels
-constexpr size_t kMaxNeurons = 4;  // of one write; two make SmolLM2's spike
+constexpr size_t kTop = 3;  // the papers plot the three largest channels
 
-// The largest |value| of each channel of [B, T, C], as (channel, row of B*T) for the `count` largest channels.
-std::vector<std::pair<int64_t, int64_t>> LargestChannels(const Tensor& value, size_t count) {
-  const auto [max, row] = value.flatten(0, 1).abs().max(0);  // [C]
-  const auto [top, channel] = max.topk(std::min<int64_t>(static_cast<int64_t>(count), max.size(0)));
+// Of the channels of [B, T, C] with the largest |value|, the channel and the row of B*T where it is.
+std::vector<std::pair<int64_t, int64_t>> LargestChannels(const Tensor& value) {
+  const Tensor magnitude = value.flatten(0, 1).abs();
+  const Tensor channel = std::get<1>(magnitude.amax(0).topk(std::min<int64_t>(kTop, magnitude.size(1))));
   std::vector<std::pair<int64_t, int64_t>> largest;
   for (int64_t i = 0; i < channel.size(0); ++i) {
     const int64_t c = channel[i].item<int64_t>();
-    largest.emplace_back(c, row[c].item<int64_t>());
+    largest.emplace_back(c, magnitude.select(1, c).argmax().item<int64_t>());
   }
   return largest;
 }
@@ -38,73 +38,90 @@ void KeepLargest(std::vector<T>& list, T entry, Size size) {
   if (list.size() > kTop) list.resize(kTop);
 }
 
-}  // namespace
-
-void SpikeMeter::Add(const BlockTaps& taps, int64_t first_window) {
-  const Tensor& output = taps.At(Site::kBlockOutput);
-  AddPeaks(output, first_window);
-  median_sum_ += output.abs().median().item<double>();
-  ++batches_;
-  for (const Site site : {Site::kAttnOut, Site::kFfnOut})
-    output_max_ = std::max(output_max_, taps.At(site).abs().max().item<double>());
-  if (taps.At(Site::kFfnHidden).defined()) AddWrites(taps, first_window);
+double At(const Tensor& rows, int64_t row, int64_t channel) {
+  return rows[row][channel].item<double>();
 }
 
-void SpikeMeter::AddPeaks(const Tensor& output, int64_t first_window) {
-  const int64_t T = output.size(1);
-  const Tensor rows = output.flatten(0, 1);
-  for (const auto& [channel, row] : LargestChannels(output, kTop))
-    KeepLargest(peaks_, Peak{channel, first_window + row / T, row % T, rows[row][channel].item<double>()},
+}  // namespace
+
+bool IsSpike(double value, double median, const AnalyzeOptions& options) {
+  return std::abs(value) > options.spike_ratio * median && std::abs(value) > options.spike_absolute;
+}
+
+Tensor SpikeTokens(const Tensor& h, double median, const AnalyzeOptions& options) {
+  return h.abs().amax(-1) > std::max(options.spike_ratio * median, options.spike_absolute);
+}
+
+double MedianMagnitude(const Tensor& h) {
+  return h.abs().median().item<double>();
+}
+
+Tensor SpreadRows(const Tensor& mask, int64_t count) {
+  const Tensor rows = mask.flatten().nonzero().squeeze(1);
+  const int64_t n = rows.size(0);
+  if (n <= count) return rows;
+  return rows.index_select(0, (at::arange(count, rows.options()) * n).floor_divide(count));
+}
+
+void SublayerMeter::Add(const Tensor& before, const Tensor& written, const Tensor& after, const Tensor& hidden,
+                        int64_t first_window) {
+  AddPeaks(after, first_window);
+  AddWrites(before, written, after, hidden, first_window);
+  last_median_ = MedianMagnitude(after);
+  median_sum_ += last_median_;
+  ++batches_;
+  const Tensor squares = after.flatten(0, 1).to(at::kFloat).square().sum(0, /*keepdim=*/false, at::kDouble);  // [C]
+  squares_ = squares_.defined() ? squares_ + squares : squares;
+}
+
+void SublayerMeter::AddPeaks(const Tensor& after, int64_t first_window) {
+  const int64_t T = after.size(1);
+  const Tensor rows = after.flatten(0, 1);
+  for (const auto& [channel, row] : LargestChannels(after))
+    KeepLargest(peaks_, Peak{channel, first_window + row / T, row % T, At(rows, row, channel)},
                 [](const Peak& peak) { return std::abs(peak.value); });
 }
 
-void SpikeMeter::AddWrites(const BlockTaps& taps, int64_t first_window) {
-  const Tensor& written = taps.At(Site::kFfnOut);
+void SublayerMeter::AddWrites(const Tensor& before, const Tensor& written, const Tensor& after, const Tensor& hidden,
+                              int64_t first_window) {
   const int64_t T = written.size(1);
-  const Tensor before = taps.At(Site::kAttnResidual).flatten(0, 1), after = taps.At(Site::kBlockOutput).flatten(0, 1);
-  const Tensor rows = written.flatten(0, 1), hidden = taps.At(Site::kFfnHidden).flatten(0, 1);
-  for (const auto& [channel, row] : LargestChannels(written, kTop)) {
-    Write write{channel,
-                first_window + row / T,
-                row % T,
-                before[row][channel].item<double>(),
-                rows[row][channel].item<double>(),
-                after[row][channel].item<double>(),
-                {}};
-    write.neurons = Responsible(hidden[row], write);
+  const Tensor from = before.flatten(0, 1), added = written.flatten(0, 1), to = after.flatten(0, 1);
+  for (const auto& [channel, row] : LargestChannels(written)) {
+    Write write{
+        channel, first_window + row / T, row % T, At(from, row, channel), At(added, row, channel), At(to, row, channel),
+        {}};
+    if (hidden.defined()) write.hidden = hidden.flatten(0, 1)[row].clone();  // a view would keep the whole batch
     KeepLargest(writes_, std::move(write), [](const Write& held) { return std::abs(held.written); });
   }
 }
 
-std::vector<SpikeNeuron> SpikeMeter::Responsible(const Tensor& hidden, const Write& write) const {
-  const Tensor& w_down = model_.blocks[static_cast<size_t>(block_)].ffn.w_down.weight;  // [C, F]
-  const Tensor contribution =
-      (w_down[write.channel] * hidden).to(at::kDouble) / write.written;  // [F], shares of the write
-  const auto [share, neuron] = contribution.topk(std::min<int64_t>(kMaxNeurons, contribution.size(0)));
-  std::vector<SpikeNeuron> responsible;
-  for (int64_t i = 0; i < share.size(0) && share[i].item<double>() >= options_.neuron_share; ++i) {
-    SpikeNeuron found;
-    found.block = block_;
-    found.index = neuron[i].item<int64_t>();
-    found.activation = std::abs(hidden[found.index].item<double>());
-    found.channel = write.channel;
-    found.contribution = share[i].item<double>() * write.written;
-    found.sequence = write.sequence;
-    found.position = write.position;
-    responsible.push_back(found);
-  }
-  return responsible;
+Census SublayerMeter::Finish() const {
+  Census census;
+  if (batches_ == 0) return census;
+  census.residual_top = peaks_;
+  census.residual_max = std::abs(peaks_.front().value);
+  census.residual_median = median_sum_ / static_cast<double>(batches_);
+  // With s_c the RMS of channel c: mean s^4 / (mean s^2)^2. The number of tokens cancels.
+  const double mean = squares_.mean().item<double>();
+  census.residual_kurtosis = mean > 0 ? squares_.square().mean().item<double>() / (mean * mean) : 0;
+  census.output_max = std::abs(writes_.front().written);
+  for (const Write& write : writes_)
+    census.output_top.push_back({write.channel, write.sequence, write.position, write.written});
+  return census;
 }
 
-double SpikeMeter::median() const {
-  return batches_ == 0 ? 0 : median_sum_ / static_cast<double>(batches_);
+void SpikeMeter::Add(const BlockTaps& taps, int64_t first_window) {
+  const Tensor& residual = taps.At(Site::kAttnResidual);
+  const Tensor& output = taps.At(Site::kBlockOutput);
+  attention_.Add(taps.At(Site::kBlockInput), taps.At(Site::kAttnOut), residual, {}, first_window);
+  ffn_.Add(residual, taps.At(Site::kFfnOut), output, taps.At(Site::kFfnHidden), first_window);
+  spike_tokens_ = SpikeTokens(residual, attention_.last_median(), options_)
+                      .logical_or(SpikeTokens(output, ffn_.last_median(), options_));
 }
 
 void SpikeMeter::Finish(BlockPhenomena& block) const {
-  block.ffn.residual_top = peaks_;
-  block.ffn.residual_max = peaks_.empty() ? 0 : std::abs(peaks_.front().value);
-  block.ffn.residual_median = median();
-  block.ffn.output_max = output_max_;
+  block.attention = attention_.Finish();
+  block.ffn = ffn_.Finish();
 }
 
 }  // namespace espalier

@@ -20,25 +20,41 @@ class Strongest : public Observer {
   bool Wants(int64_t, Site site) const override { return site == Site::kFfnHidden || site == Site::kFfnOut; }
 
   void Observe(int64_t block, Site site, const at::Tensor& value) override {
-    const auto [max, where] = value.abs().flatten(0, 1).max(0);  // over tokens: [n]
-    const int64_t channel = max.argmax().item<int64_t>();
-    const double largest = max[channel].item<double>();
+    const Block& weights = model_.blocks[static_cast<size_t>(block)];
     if (site == Site::kFfnHidden) {
-      hidden_ = {channel, largest};
-      return;
+      input_ = Largest(value);
+      // A norm behind w_down hides what it gives.
+      if (weights.ffn_post_norm.defined()) Consider(block, Largest(weights.ffn.w_down.Apply(value)));
+    } else if (!weights.ffn_post_norm.defined()) {
+      Consider(block, Largest(value));
     }
-    const auto [column, input] = std::exchange(hidden_, {});  // a removed FFN has an output, its constant, and no input
-    if (input <= limit_ || largest <= limit_ || (found && largest <= found->output)) return;
-    const at::Tensor& w_down = model_.blocks[static_cast<size_t>(block)].ffn.w_down.weight;
-    found = SuperWeight{block, channel, column, input, largest, w_down[channel][column].item<double>()};
   }
 
   std::optional<SuperWeight> found;
 
  private:
+  struct Channel {
+    int64_t index = 0;
+    double largest = 0;
+  };
+
+  static Channel Largest(const at::Tensor& value) {
+    const at::Tensor max = value.abs().flatten(0, 1).amax(0);  // over tokens: [n]
+    const int64_t index = max.argmax().item<int64_t>();
+    return {index, max[index].item<double>()};
+  }
+
+  void Consider(int64_t block, const Channel& output) {
+    const Channel input = std::exchange(input_, {});  // a removed FFN has an output, its constant, and no input
+    if (input.largest <= limit_ || output.largest <= limit_ || (found && output.largest <= found->output)) return;
+    const at::Tensor& w_down = model_.blocks[static_cast<size_t>(block)].ffn.w_down.weight;
+    found = SuperWeight{block,         output.index,   input.index,
+                        input.largest, output.largest, w_down[output.index][input.index].item<double>()};
+  }
+
   const Model& model_;
   double limit_;
-  std::pair<int64_t, double> hidden_;
+  Channel input_;
 };
 
 }  // namespace

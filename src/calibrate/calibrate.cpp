@@ -12,12 +12,6 @@ namespace {
 
 using at::Tensor;
 
-void CheckFinite(const Tensor& values, int64_t block, Site site) {
-  if (std::isfinite(values.sum(at::kDouble).item<double>())) return;
-  throw NumericError(fmt::format("block {}: {}: a value is not finite; check the checkpoint, or use dtype float32",
-                                 block, SiteName(site)));
-}
-
 // (sequence, position) of every row of a batch [B, T] flattened: [B*T, 2] int64.
 Tensor RowPlaces(int64_t first_window, int64_t B, int64_t T) {
   const Tensor sequence = at::arange(first_window, first_window + B).unsqueeze(1).expand({B, T}).flatten();
@@ -41,6 +35,12 @@ void Narrow(SiteStatistics& site) {
 }
 
 }  // namespace
+
+void CheckFinite(const Tensor& values, int64_t block, Site site) {
+  if (std::isfinite(values.sum(at::kDouble).item<double>())) return;
+  throw NumericError(fmt::format("block {}: {}: a value is not finite; check the checkpoint, or use dtype float32",
+                                 block, SiteName(site)));
+}
 
 bool BlockTaps::Wants(int64_t, Site site) const {
   return std::find(sites_.begin(), sites_.end(), site) != sites_.end();

@@ -1,87 +1,154 @@
-// espalier analyze: spikes, sinks and super weights of any checkpoint.
-#include "espalier/analyze/analyze.h"
-
+// espalier analyze: spikes, sinks and gates of a checkpoint, or of two side by side.
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "arguments.h"
+#include "espalier/analyze/compare.h"
+#include "espalier/analyze/options.h"
+#include "espalier/analyze/vocabulary.h"
 #include "espalier/calibrate/windows.h"
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
-#include "espalier/core/log.h"
+#include "espalier/core/files.h"
+#include "espalier/core/version.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/load.h"
+#include "espalier/plan/plan.h"
+#include "espalier/report/analysis.h"
 
 namespace espalier {
 namespace {
 
+namespace fs = std::filesystem;
 namespace po = boost::program_options;
+using Texts = std::vector<std::string>;
 
-void PrintPhenomena(const Phenomena& phenomena) {
-  std::string text =
-      fmt::format("{} windows of {} tokens\n\n{:>5}  {:>12} {:>10} {:>9}  {:>8} {:>7}  {}\n", phenomena.sequences,
-                  phenomena.sequence_length, "block", "max |h|", "median", "ratio", "F-Attn", "sinks", "largest at");
-  for (size_t l = 0; l < phenomena.blocks.size(); ++l) {
-    const BlockPhenomena& block = phenomena.blocks[l];
-    const std::string peak = block.ffn.residual_top.empty()
-                                 ? ""
-                                 : fmt::format("channel {}, position {}", block.ffn.residual_top[0].channel,
-                                               block.ffn.residual_top[0].position);
-    text +=
-        fmt::format("{:>5}  {:>12.1f} {:>10.3f} {:>9.0f}  {:>8.3f} {:>6.0f}%  {}\n", l, block.ffn.residual_max,
-                    block.ffn.residual_median, block.ffn.Ratio(), block.first_token_mass, 100 * block.sink_share, peak);
-  }
-  text += fmt::format(
-      "\nspike channels: {}\nstep-up blocks: {}   step-down blocks: {}\nsink rate (Sink_1 at epsilon {}, T {}): {:.1f} "
-      "%   F-Attn: {:.3f}\n",
-      fmt::join(phenomena.spike_channels, ", "), SublayersText(phenomena.step_up), SublayersText(phenomena.step_down),
-      phenomena.sink_epsilon, phenomena.sink_length, 100 * phenomena.sink_rate, phenomena.first_token_mass);
-  for (const SpikeNeuron& neuron : phenomena.neurons)
-    text += fmt::format(
-        "  neuron ({}, {}) {:<9} |input of w_down| {:>8.1f} at position {}, writes {:>9.1f} to channel {}\n",
-        neuron.block, neuron.index, NeuronRoleName(neuron.role), neuron.activation, neuron.position,
-        neuron.contribution, neuron.channel);
-  for (const SuperWeight& weight : phenomena.super_weights)
-    text += fmt::format("  super weight: block {}, w_down[{}, {}] = {:.3f}\n", weight.block, weight.row, weight.column,
-                        weight.weight);
-  std::fputs(text.c_str(), stdout);
+constexpr int64_t kPrefix = 5;  // tokens before the vocabulary probe's control
+
+struct Request {
+  std::vector<fs::path> models;
+  std::string data;
+  int64_t tokens = 0, length = 0;
+  bool vocabulary = false;
+  at::Device device = at::kCPU;
+  AnalyzeOptions options;
+  fs::path out;
+  std::string plan;
+};
+
+// "runs/x/pruned" is "pruned", "models/a/b.gguf" is "b".
+std::string ModelName(const fs::path& path) {
+  const fs::path last = path.filename().empty() ? path.parent_path() : path;
+  return last.extension() == ".gguf" ? last.stem().string() : last.filename().string();
 }
 
-int AnalyzeCommand(const std::vector<std::string>& arguments) {
+Request ParseRequest(const Texts& arguments) {
   po::options_description flags;
   flags.add_options()("data", po::value<std::string>()->default_value("eval/data/c4/c4-sample.jsonl"))(
       "tokens", po::value<int64_t>()->default_value(8192))("length", po::value<int64_t>()->default_value(512))(
-      "json", po::value<std::string>()->default_value(""))("device", po::value<std::string>()->default_value("cpu"));
+      "out", po::value<std::string>()->default_value(""))("plan", po::value<std::string>()->default_value(""))(
+      "vocabulary", po::bool_switch())("device", po::value<std::string>()->default_value("cpu"));
   const po::variables_map parsed = ParseArguments("analyze", flags, arguments);
-  const std::vector<std::string> positional = Positional(parsed);
-  if (positional.size() != 1) throw RecipeError("analyze: expected one model; see espalier analyze --help");
-  const int64_t length = parsed["length"].as<int64_t>(), tokens = parsed["tokens"].as<int64_t>();
-  if (length < 64 || tokens < length)
+  Request request;
+  Texts settings;
+  for (const std::string& argument : Positional(parsed))
+    if (argument.find('=') == std::string::npos)
+      request.models.emplace_back(argument);
+    else
+      settings.push_back(argument);
+  if (request.models.empty() || request.models.size() > 2)
+    throw RecipeError(fmt::format("analyze: {} models; expected one, or two to compare; see espalier analyze --help",
+                                  request.models.size()));
+  request.options = AnalyzeOptionsFrom(OptionsFromArguments(AnalyzeOptionSpecs(), settings, "analyze"));
+  request.data = parsed["data"].as<std::string>();
+  request.tokens = parsed["tokens"].as<int64_t>();
+  request.length = parsed["length"].as<int64_t>();
+  request.vocabulary = parsed["vocabulary"].as<bool>();
+  request.device = ParseDevice(parsed["device"].as<std::string>());
+  request.plan = parsed["plan"].as<std::string>();
+  request.out = parsed["out"].as<std::string>();
+  if (request.out.empty()) request.out = fs::path("runs/analyze") / ModelName(request.models.back());
+  if (request.length < request.options.sink_length || request.tokens < request.length)
     throw RecipeError(
-        fmt::format("analyze: {} tokens in windows of {}; expected at least one window of 64", tokens, length));
-  const auto tokenizer = Tokenizer::Open(positional.front());
-  const Model model =
-      LoadModel(positional.front(), ParseDtype("float32"), ParseDevice(parsed["device"].as<std::string>()));
-  const at::Tensor windows = PackWindows(*tokenizer, ReadCorpus({parsed["data"].as<std::string>(), 0, std::nullopt}),
-                                         tokens / length, length, 0);
-  const Phenomena phenomena =
-      Analyze(model, windows, AnalyzeOptions(), std::filesystem::path(positional.front()).filename().string());
-  if (const auto& json = parsed["json"].as<std::string>(); !json.empty()) WriteJson(json, PhenomenaToJson(phenomena));
-  PrintPhenomena(phenomena);
-  return kExitPass;
+        fmt::format("analyze: {} tokens in windows of {}; expected at least one window of {} (sink_length)",
+                    request.tokens, request.length, request.options.sink_length));
+  return request;
 }
 
-const bool kRegistered =
-    RegisterCommand({"analyze",
-                     "Show the spikes, sinks and super weights of any checkpoint",
-                     "MODEL [--data TEXT] [--tokens N] [--length T] [--json FILE] [--device D]",
-                     "example:\n  espalier analyze models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --tokens 2048",
-                     {"--data", "--tokens", "--length", "--json", "--device"},
-                     AnalyzeCommand});
+Phenomena AnalyzeOne(const Request& request, const fs::path& path, const Corpus& corpus, std::string name) {
+  const auto tokenizer = Tokenizer::Open(path);
+  const Model model = LoadModel(path, ParseDtype("float32"), request.device);
+  const at::Tensor windows = PackWindows(*tokenizer, corpus, request.tokens / request.length, request.length, 0);
+  Phenomena phenomena = Analyze(model, windows, request.options, name, tokenizer.get());
+  if (request.vocabulary)
+    phenomena.vocabulary =
+        ProbeVocabulary(model, phenomena, windows[0].narrow(0, 0, kPrefix), tokenizer.get(), request.options);
+  return phenomena;
+}
+
+NeuronStays StaysByPlan(const std::string& path) {
+  if (path.empty()) return nullptr;
+  return [plan = PlanFromJson(ReadJson(path), path)](int64_t block, int64_t index) {
+    const auto& kept = plan.blocks.at(static_cast<size_t>(block)).ffn_channels;
+    return std::binary_search(kept.begin(), kept.end(), index);
+  };
+}
+
+std::vector<std::pair<std::string, std::string>> Provenance(const Request& request, const Corpus& corpus) {
+  std::vector<std::pair<std::string, std::string>> lines;
+  for (const fs::path& model : request.models) lines.emplace_back("model", model.string());
+  lines.emplace_back("text", request.data);
+  lines.emplace_back("text sha256", corpus.sha256);
+  lines.emplace_back("windows", fmt::format("{} of {} tokens", request.tokens / request.length, request.length));
+  lines.emplace_back("espalier", fmt::format("{}, revision {}", Version(), Revision()));
+  return lines;
+}
+
+int AnalyzeCommand(const Texts& arguments) {
+  const Request request = ParseRequest(arguments);
+  const Corpus corpus = ReadCorpus({request.data, 0, std::nullopt});
+  const NeuronStays stays = StaysByPlan(request.plan);
+  std::vector<Phenomena> models;
+  for (const fs::path& path : request.models) {
+    std::string name = ModelName(path);
+    if (!models.empty() && models.front().model == name) name += " (2)";
+    models.push_back(AnalyzeOne(request, path, corpus, name));
+  }
+  Texts flags;
+  if (models.size() == 2)
+    for (const PhenomenonFlag& flag : ComparePhenomena(models[0], models[1], stays)) flags.push_back(flag.text);
+  for (const Phenomena& model : models) WriteJson(request.out / (model.model + ".json"), PhenomenaToJson(model));
+  const fs::path page = request.out / "analysis.html";
+  WriteFile(page, RenderAnalysisHtml(models, flags, Provenance(request, corpus)));
+  std::fputs(RenderAnalysisTable(models, flags).c_str(), stdout);
+  std::fputs(fmt::format("\nreport: {}\n", page.string()).c_str(), stdout);
+  return flags.empty() ? kExitPass : kExitRegression;
+}
+
+const bool kRegistered = RegisterCommand(
+    {"analyze",
+     "Show the spikes, sinks and gates of a checkpoint and who makes them, or compare two",
+     "MODEL [AFTER] [key=value ...] [--data TEXT] [--tokens N] [--length T] [--vocabulary] [--plan FILE] [--out "
+     "FOLDER] "
+     "[--device D]",
+     "Writes one JSON file a model and analysis.html into FOLDER (default runs/analyze/NAME). With two models, for "
+     "example\n"
+     "a dense and a pruned one, they are shown side by side; exit code 1 when a step-up was lost, sinks collapsed or\n"
+     "appeared, or a step-up neuron was touched (--plan: the run's plan.json, which says what was cut). --vocabulary "
+     "tries\n"
+     "every token at position 0. key=value: spike_ratio, spike_absolute, step_share, neuron_share, sink_epsilon,\n"
+     "sink_length, no_op_ratio, super_weight_limit, outlier_ratio, scan, scan_ratio, scan_dominance (espalier describe "
+     "analyze).\n\n"
+     "examples:\n"
+     "  espalier analyze models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --tokens 2048\n"
+     "  espalier analyze models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf runs/smollm2-135m-starter/pruned\n"
+     "  espalier analyze MODEL spike_ratio=1000 spike_absolute=100",
+     {"--data", "--tokens", "--length", "--vocabulary", "--plan", "--out", "--device"},
+     AnalyzeCommand});
 
 }  // namespace
 }  // namespace espalier

@@ -35,9 +35,16 @@ TextSource ParseText(const std::string& text) {
   return {text.substr(0, at), first, last};
 }
 
+// The documents as they are, one after the other: no perplexity preset's joining, because windows are cut anyway.
+std::string Joined(const Corpus& corpus) {
+  std::string text;
+  for (const std::string& document : corpus.documents) text += (text.empty() ? "" : "\n\n") + document;
+  return text;
+}
+
 AblationText ReadWindows(const Tokenizer& tokenizer, const std::string& text, int64_t windows, int64_t window) {
   const TextSource source = ParseText(text);
-  const std::vector<int32_t> ids = tokenizer.Encode(GptqText(ReadCorpus(source)));
+  const std::vector<int32_t> ids = tokenizer.Encode(Joined(ReadCorpus(source)));
   const auto available = static_cast<int64_t>(ids.size()) / window;
   if (available < windows)
     throw RecipeError(fmt::format("intervene: {}: {} windows of {} tokens, expected {}; use a longer text or fewer",

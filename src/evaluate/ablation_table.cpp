@@ -10,7 +10,7 @@
 namespace espalier {
 namespace {
 
-constexpr size_t kNameWidth = 30;  // with two texts the table is 100 columns wide
+constexpr size_t kNameWidth = 26;  // with two texts the table is 100 columns wide
 
 std::string Shortened(const std::string& text) {
   return text.size() <= kNameWidth ? text : fmt::format("{}...", text.substr(0, kNameWidth - 3));
@@ -25,7 +25,7 @@ std::string PerplexityCell(const AblationRow& row, size_t text) {
 std::string RowText(const AblationRow& row) {
   std::string text = fmt::format("{:<{}}", Shortened(row.intervention), kNameWidth);
   for (size_t i = 0; i < row.perplexity.size(); ++i) text += " " + PerplexityCell(row, i);
-  return text + fmt::format(" {:>9.0f} {:>8} {:>5.1f}% {:>6.3f}\n", row.phenomena.LargestResidual(),
+  return text + fmt::format(" {:>8.0f} {:>12} {:>5.1f}% {:>6.3f}\n", row.phenomena.LargestResidual(),
                             SublayersText(row.phenomena.step_up), 100 * row.phenomena.sink_rate,
                             row.phenomena.first_token_mass);
 }
@@ -39,7 +39,7 @@ std::string AblationTable(const Ablation& ablation) {
                   ablation.rows.front().phenomena.sequences * ablation.rows.front().phenomena.sequence_length);
   text += fmt::format("{:<{}}", "intervention", kNameWidth);
   for (const std::string& name : ablation.texts) text += fmt::format(" {:>17}", name.substr(0, 17));
-  text += fmt::format(" {:>9} {:>8} {:>6} {:>6}\n", "max |h|", "step-up", "sinks", "F-Attn");
+  text += fmt::format(" {:>8} {:>12} {:>6} {:>6}\n", "max |h|", "step-up", "sinks", "F-Attn");
   for (const AblationRow& row : ablation.rows) text += RowText(row);
   bool first = true;
   for (const AblationRow& row : ablation.rows) {

@@ -104,6 +104,10 @@ const std::vector<std::string>& GgufFile::TextList(std::string_view key) const {
   return Get<std::vector<std::string>>(*this, key, "an array of strings");
 }
 
+const std::vector<double>& GgufFile::RealList(std::string_view key) const {
+  return Get<std::vector<double>>(*this, key, "an array of real numbers");
+}
+
 std::vector<int64_t> GgufFile::IntList(std::string_view key) const {
   const GgufValue& value = Value(*this, key);
   if (const auto* list = std::get_if<std::vector<int64_t>>(&value)) return *list;

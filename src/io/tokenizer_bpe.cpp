@@ -1,7 +1,10 @@
 #include "espalier/io/tokenizer_bpe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <functional>
 
 #include "espalier/io/utf8.h"
@@ -11,6 +14,7 @@ namespace {
 
 constexpr size_t kCacheSlots = size_t{1} << 14;  // about 2 MB a thread, and nine in ten pieces of English prose hit
 constexpr size_t kMaxCachedPiece = 64;           // longer pieces hardly ever come twice
+constexpr size_t kLongestSymbol = 6;             // "<0x0A>"; characters are shorter
 
 bool StandsForItself(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
@@ -56,19 +60,38 @@ std::string TokenOfBytes(std::string_view bytes) {
   return token;
 }
 
+std::optional<unsigned char> ByteOfToken(std::string_view token) {
+  unsigned char byte = 0;
+  if (token.size() != kLongestSymbol) return std::nullopt;
+  std::from_chars(token.data() + 3, token.data() + 5, byte, 16);
+  return fmt::format("<0x{:02X}>", byte) == token ? std::optional(byte) : std::nullopt;
+}
+
 BpeModel::Scratch::Scratch() : cache_(kCacheSlots) {}
 
-BpeModel::BpeModel(const TokenizerSpec& spec) : unknown_(spec.unknown), fuse_unknown_(spec.fuse_unknown) {
+BpeModel::BpeModel(const TokenizerSpec& spec)
+    : byte_fallback_(spec.byte_fallback), unknown_(spec.unknown), fuse_unknown_(spec.fuse_unknown) {
   id_of_byte_.fill(-1);
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
-    if (spec.tokens[id].empty()) continue;
-    if (!spec.ignore_merges && spec.tokens[id].size() > 2) continue;  // no alphabet character is longer than two bytes
-    std::optional<std::string> bytes = BytesOfToken(spec.tokens[id]);
-    if (!bytes) continue;
-    if (bytes->size() == 1) id_of_byte_[static_cast<unsigned char>(bytes->front())] = static_cast<int32_t>(id);
-    if (spec.ignore_merges) whole_.emplace(std::move(*bytes), static_cast<int32_t>(id));
+    const std::string& token = spec.tokens[id];
+    if (token.empty() || (!spec.ignore_merges && token.size() > kLongestSymbol)) continue;
+    std::optional<std::string> text = byte_fallback_ ? token : BytesOfToken(token);
+    if (!text) continue;
+    AddSymbol(*text, static_cast<int32_t>(id));
+    if (spec.ignore_merges) whole_.emplace(std::move(*text), static_cast<int32_t>(id));
   }
   AddMerges(spec);
+}
+
+void BpeModel::AddSymbol(std::string_view text, int32_t id) {
+  if (!byte_fallback_) {
+    if (text.size() == 1) id_of_byte_[static_cast<unsigned char>(text.front())] = id;
+    return;
+  }
+  if (const auto byte = ByteOfToken(text)) id_of_byte_[*byte] = id;
+  size_t end = 0;
+  const char32_t character = NextCodePoint(text, end);
+  if (end == text.size()) id_of_character_[character] = id;
 }
 
 void BpeModel::AddMerges(const TokenizerSpec& spec) {
@@ -77,8 +100,8 @@ void BpeModel::AddMerges(const TokenizerSpec& spec) {
   shift_ = 64 - std::countr_zero(slots);
   for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const auto& [left, right, result] = spec.merges[rank];
-    const Merge merge{static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right), static_cast<int32_t>(rank),
-                      result};
+    const Merge merge{static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right),
+                      spec.ranks.empty() ? static_cast<int32_t>(rank) : spec.ranks[rank], result};
     size_t slot = merge.pair * 0x9E3779B97F4A7C15ull >> shift_;
     while (~merges_[slot].pair != 0) slot = (slot + 1) & (slots - 1);
     merges_[slot] = merge;
@@ -118,19 +141,37 @@ void BpeModel::EncodeUncached(std::string_view piece, Scratch& scratch, std::vec
     if (symbol.id >= 0) out.push_back(symbol.id);
 }
 
+// The token of the byte or, with byte fallback, the character at `at`, which moves behind it; -1 when it has none.
+int32_t BpeModel::NextSymbol(std::string_view piece, size_t& at) const {
+  if (!byte_fallback_) return id_of_byte_[static_cast<unsigned char>(piece[at++])];
+  const auto found = id_of_character_.find(NextCodePoint(piece, at));
+  return found == id_of_character_.end() ? -1 : found->second;
+}
+
+// Bytes take the place of a character only when all of them have tokens. The unknown token waits for the next character
+// with a token, and bytes overtake it: PyPI tokenizers does so (models/bpe/model.rs, merge_word).
 void BpeModel::StartSymbols(std::string_view piece, Scratch& scratch) const {
   std::vector<Scratch::Symbol>& symbols = scratch.symbols_;
   symbols.clear();
-  bool after_unknown = false;
-  for (const char byte : piece) {
-    int32_t id = id_of_byte_[static_cast<unsigned char>(byte)];
-    const bool is_unknown = id < 0;
-    if (is_unknown && (!unknown_ || (fuse_unknown_ && after_unknown))) continue;
-    if (is_unknown) id = *unknown_;
-    after_unknown = is_unknown;
+  const auto add = [&](int32_t id) {
     const int32_t index = static_cast<int32_t>(symbols.size());
     symbols.push_back({id, index - 1, index + 1});
+  };
+  const auto id_of = [&](char byte) { return id_of_byte_[static_cast<unsigned char>(byte)]; };
+  bool waiting = false;
+  for (size_t at = 0; at < piece.size();) {
+    const size_t start = at;
+    const int32_t id = NextSymbol(piece, at);
+    const std::string_view bytes = piece.substr(start, at - start);
+    if (id < 0 && byte_fallback_ && std::all_of(bytes.begin(), bytes.end(), [&](char b) { return id_of(b) >= 0; })) {
+      for (const char byte : bytes) add(id_of(byte));
+      continue;
+    }
+    if (waiting && (id >= 0 || !fuse_unknown_)) add(*unknown_);
+    waiting = id < 0 && unknown_;
+    if (id >= 0) add(id);
   }
+  if (waiting) add(*unknown_);
   if (!symbols.empty()) symbols.back().next = -1;
 }
 

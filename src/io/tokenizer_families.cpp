@@ -1,5 +1,5 @@
-// The families of byte-level BPE tokenizers that are supported. Sources: their tokenizer.json files; the names of GGUF
-// from llama.cpp src/llama-vocab.cpp.
+// The families of BPE tokenizers that are supported. Sources: their tokenizer.json files; the names of GGUF from
+// llama.cpp src/llama-vocab.cpp.
 #include "espalier/io/tokenizer_spec.h"
 
 namespace espalier {
@@ -39,17 +39,26 @@ const std::string& Gpt2Pattern() {
 
 const std::vector<TokenizerFamily>& TokenizerFamilies() {
   static const std::vector<TokenizerFamily> families = {
-      {"GPT-2", {"gpt-2"}, {ByteLevel(true)}, false, false, false},
-      {"SmolLM2", {"smollm", "starcoder"}, {Digits(), ByteLevel(true)}, false, false, false},
+      {"GPT-2", {"gpt-2"}, {ByteLevel(true)}, {}, false, false},
+      {"SmolLM2", {"smollm", "starcoder"}, {Digits(), ByteLevel(true)}, {}, false, false},
       {"Llama-3",
        {"llama-bpe", "llama3", "llama-v3"},
        {Pattern(Llama3Pattern(R"(\p{N}{1,3})")), ByteLevel(false)},
-       false,
+       {},
        true,
        true},
-      {"Qwen2", {"qwen2"}, {Pattern(Llama3Pattern(R"(\p{N})")), ByteLevel(false)}, true, false, false},
+      {"Qwen2", {"qwen2"}, {Pattern(Llama3Pattern(R"(\p{N})")), ByteLevel(false)}, {NormalizeStep{}}, false, false},
   };
   return families;
+}
+
+void ApplySentencePiece(bool space_prefix, TokenizerSpec& spec) {
+  spec.byte_fallback = spec.fuse_unknown = true;
+  if (space_prefix) spec.normalizers.push_back({NormalizeStep::Kind::kPrepend, "", kSpaceMark});
+  spec.normalizers.push_back({NormalizeStep::Kind::kReplace, " ", kSpaceMark});
+  spec.decoders = {
+      {DecodeStep::Kind::kReplace, kSpaceMark, " "}, {DecodeStep::Kind::kByteFallback}, {DecodeStep::Kind::kFuse}};
+  if (space_prefix) spec.decoders.push_back({DecodeStep::Kind::kStrip, " ", "", 1});
 }
 
 }  // namespace espalier

@@ -16,12 +16,45 @@ using nlohmann::json;
 
 constexpr const char* kTokenizerFiles[] = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json",
-    "merges.txt",     "added_tokens.json",     "chat_template.jinja"};
+    "merges.txt",     "added_tokens.json",     "chat_template.jinja",     "tokenizer.model"};
 
 std::string ContentOf(const TokenizerSpec& spec, int32_t id) {
   for (const AddedToken& token : spec.added)
     if (token.id == id) return token.content;
   return spec.tokens.at(static_cast<size_t>(id));
+}
+
+// A list of steps as a pre-tokenizer, normalizer or decoder; `key` is what a Sequence calls its parts.
+json SequenceJson(const char* key, json parts) {
+  if (parts.empty()) return nullptr;
+  return {{"type", "Sequence"}, {key, std::move(parts)}};
+}
+
+json ReplaceJson(const std::string& pattern, const std::string& content) {
+  return {{"type", "Replace"}, {"pattern", {{"String", pattern}}}, {"content", content}};
+}
+
+json NormalizeStepJson(const NormalizeStep& step) {
+  if (step.kind == NormalizeStep::Kind::kNfc) return {{"type", "NFC"}};
+  if (step.kind == NormalizeStep::Kind::kPrepend) return {{"type", "Prepend"}, {"prepend", step.content}};
+  return ReplaceJson(step.pattern, step.content);
+}
+
+json MetaspaceJson(const std::string& replacement, SplitStep::Prepend prepend, bool cut) {
+  constexpr const char* kSchemes[] = {"never", "first", "always"};
+  return {{"type", "Metaspace"},
+          {"replacement", replacement},
+          {"prepend_scheme", kSchemes[static_cast<size_t>(prepend)]},
+          {"split", cut}};
+}
+
+json DecodeStepJson(const DecodeStep& step) {
+  if (step.kind == DecodeStep::Kind::kFuse) return {{"type", "Fuse"}};
+  if (step.kind == DecodeStep::Kind::kByteFallback) return {{"type", "ByteFallback"}};
+  if (step.kind == DecodeStep::Kind::kStrip)
+    return {{"type", "Strip"}, {"content", step.pattern}, {"start", step.start}, {"stop", step.stop}};
+  if (step.drops_in_first) return MetaspaceJson(step.pattern, SplitStep::Prepend::kAlways, true);
+  return ReplaceJson(step.pattern, step.content);
 }
 
 json ByteLevelJson(const SplitStep& step) {
@@ -34,7 +67,12 @@ json ByteLevelJson(const SplitStep& step) {
 json StepJson(const SplitStep& step) {
   if (step.kind == SplitStep::Kind::kDigits) return {{"type", "Digits"}, {"individual_digits", step.individual}};
   if (step.kind == SplitStep::Kind::kByteLevel) return ByteLevelJson(step);
-  return {{"type", "Split"}, {"pattern", {{"Regex", step.pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  if (step.kind == SplitStep::Kind::kMetaspace) return MetaspaceJson(step.pattern, step.prepend, step.cut);
+  const bool is_regex = step.kind == SplitStep::Kind::kPattern;
+  return {{"type", "Split"},
+          {"pattern", {{is_regex ? "Regex" : "String", step.pattern}}},
+          {"behavior", is_regex ? "Isolated" : "MergedWithPrevious"},
+          {"invert", false}};
 }
 
 json ModelJson(const TokenizerSpec& spec) {
@@ -48,7 +86,7 @@ json ModelJson(const TokenizerSpec& spec) {
                 {"continuing_subword_prefix", nullptr},
                 {"end_of_word_suffix", nullptr},
                 {"fuse_unk", spec.fuse_unknown},
-                {"byte_fallback", false},
+                {"byte_fallback", spec.byte_fallback},
                 {"ignore_merges", spec.ignore_merges},
                 {"vocab", std::move(vocabulary)},
                 {"merges", std::move(merges)}};
@@ -69,39 +107,52 @@ json AddedJson(const TokenizerSpec& spec) {
   return list;
 }
 
-// What puts the beginning-of-sequence token before a text when special tokens are asked for.
+// What puts the tokens of beginning and end around a text when special tokens are asked for.
 json PostProcessorJson(const TokenizerSpec& spec) {
-  if (!spec.adds_bos) return nullptr;
-  const std::string bos = ContentOf(spec, *spec.bos);
-  const auto special = [&](int type) { return json{{"SpecialToken", {{"id", bos}, {"type_id", type}}}}; };
-  const auto text = [](const char* name, int type) { return json{{"Sequence", {{"id", name}, {"type_id", type}}}}; };
-  json tokens = {{bos, {{"id", bos}, {"ids", json::array({*spec.bos})}, {"tokens", json::array({bos})}}}};
+  if (!spec.adds_bos && !spec.adds_eos) return nullptr;
+  json tokens = json::object();
+  const auto around = [&](json& list, const char* name, int type) {
+    const auto special = [&](int32_t id) {
+      const std::string content = ContentOf(spec, id);
+      tokens[content] = {{"id", content}, {"ids", json::array({id})}, {"tokens", json::array({content})}};
+      list.push_back({{"SpecialToken", {{"id", content}, {"type_id", type}}}});
+    };
+    if (spec.adds_bos) special(*spec.bos);
+    list.push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+    if (spec.adds_eos) special(*spec.eos);
+  };
+  json single = json::array(), pair = json::array();
+  around(single, "A", 0);
+  around(pair, "A", 0);
+  around(pair, "B", 1);
   return {{"type", "TemplateProcessing"},
-          {"single", json::array({special(0), text("A", 0)})},
-          {"pair", json::array({special(0), text("A", 0), special(1), text("B", 1)})},
+          {"single", std::move(single)},
+          {"pair", std::move(pair)},
           {"special_tokens", std::move(tokens)}};
 }
 
 json TokenizerJson(const TokenizerSpec& spec) {
-  json steps = json::array();
+  json normalizers = json::array(), steps = json::array(), decoders = json::array();
+  for (const NormalizeStep& step : spec.normalizers) normalizers.push_back(NormalizeStepJson(step));
   for (const SplitStep& step : spec.steps) steps.push_back(StepJson(step));
-  json all = {{"version", "1.0"},
-              {"truncation", nullptr},
-              {"padding", nullptr},
-              {"added_tokens", AddedJson(spec)},
-              {"normalizer", nullptr},
-              {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}}},
-              {"post_processor", PostProcessorJson(spec)},
-              {"decoder", ByteLevelJson(SplitStep{})},
-              {"model", ModelJson(spec)}};
-  if (spec.nfc) all["normalizer"] = {{"type", "NFC"}};
-  return all;
+  for (const DecodeStep& step : spec.decoders) decoders.push_back(DecodeStepJson(step));
+  json decoder = spec.byte_fallback ? SequenceJson("decoders", std::move(decoders)) : ByteLevelJson(SplitStep{});
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", AddedJson(spec)},
+          {"normalizer", SequenceJson("normalizers", std::move(normalizers))},
+          {"pre_tokenizer", SequenceJson("pretokenizers", std::move(steps))},
+          {"post_processor", PostProcessorJson(spec)},
+          {"decoder", std::move(decoder)},
+          {"model", ModelJson(spec)}};
 }
 
 json ConfigJson(const TokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"clean_up_tokenization_spaces", false},
-                 {"add_bos_token", spec.adds_bos}};
+                 {"add_bos_token", spec.adds_bos},
+                 {"add_eos_token", spec.adds_eos}};
   if (spec.bos) config["bos_token"] = ContentOf(spec, *spec.bos);
   if (spec.eos) config["eos_token"] = ContentOf(spec, *spec.eos);
   if (spec.unk) config["unk_token"] = ContentOf(spec, *spec.unk);

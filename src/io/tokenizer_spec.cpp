@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "espalier/core/error.h"
+#include "espalier/io/utf8.h"
 
 namespace espalier {
 namespace {
@@ -22,6 +23,9 @@ void CheckTokens(const TokenizerSpec& spec) {
     if (token.size() > kMaxTokenBytes)
       throw IoError(
           fmt::format("{}: token {} has {} bytes, expected at most {}", spec.origin, id, token.size(), kMaxTokenBytes));
+    if (FirstInvalidUtf8(token) != token.size())
+      throw IoError(
+          fmt::format("{}: token {} is '{}', expected valid UTF-8", spec.origin, id, ReplaceInvalidUtf8(token)));
     if (token.empty()) continue;
     const auto [first, added] = seen.emplace(token, id);
     if (!added) throw IoError(fmt::format("{}: tokens {} and {} are both '{}'", spec.origin, first->second, id, token));
@@ -79,6 +83,8 @@ void CheckTokenizerSpec(const TokenizerSpec& spec) {
   CheckSpecial(spec, "padding", spec.pad);
   CheckSpecial(spec, "unknown", spec.unk);
   CheckSpecial(spec, "model's unknown", spec.unknown);
+  if (spec.adds_eos && !spec.eos)
+    throw IoError(fmt::format("{}: texts are to end with an end-of-sequence token, but none is named", spec.origin));
   if (spec.adds_bos && !spec.bos)
     throw IoError(
         fmt::format("{}: texts are to start with a beginning-of-sequence token, but none is named", spec.origin));

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "espalier/core/error.h"
+#include "espalier/io/tokenizer_steps.h"
 #include "espalier/io/unicode_classes.h"
 #include "espalier/io/utf8.h"
 
@@ -49,6 +50,21 @@ bool IsKnownFamily(const std::vector<SplitStep>& steps) {
                      [&](const TokenizerFamily& family) { return family.steps == steps; });
 }
 
+// `text` cut at every `pattern`: behind it, before it or, for kWords, before it unless another ends there.
+void CutAt(std::string_view text, std::string_view pattern, SplitStep::Kind kind,
+           std::vector<std::string_view>& pieces) {
+  size_t start = 0, last = text.npos;
+  for (size_t at = text.find(pattern); at != text.npos; at = text.find(pattern, last)) {
+    const size_t cut = kind == SplitStep::Kind::kAfter ? at + pattern.size() : at;
+    if (cut > start && !(kind == SplitStep::Kind::kWords && at == last)) {
+      pieces.push_back(text.substr(start, cut - start));
+      start = cut;
+    }
+    last = at + pattern.size();
+  }
+  if (start < text.size()) pieces.push_back(text.substr(start));
+}
+
 }  // namespace
 
 struct Splitter::Scratch::Match {
@@ -86,22 +102,27 @@ Splitter::Splitter(const std::vector<SplitStep>& steps, std::string origin)
 
 Splitter::~Splitter() = default;
 
-void Splitter::Split(std::string_view text, Scratch& scratch) const {
-  scratch.prefixed_.clear();
+void Splitter::Split(std::string_view text, Scratch& scratch, bool is_first) const {
+  scratch.changed_.clear();
   scratch.pieces_.assign(text.empty() ? 0 : 1, text);
   const bool plain = !MayNeedStandIns(text);
   const uint64_t limit = kMatchLimitBase + kMatchLimitPerByte * text.size();
   pcre2_set_match_limit(scratch.match_->context, static_cast<uint32_t>(std::min<uint64_t>(limit, UINT32_MAX)));
   for (const Step& step : steps_) {
     scratch.next_.clear();
-    for (const std::string_view piece : scratch.pieces_) Apply(step, piece, plain, scratch);
+    for (size_t i = 0; i < scratch.pieces_.size(); ++i)
+      Apply(step, scratch.pieces_[i], plain, is_first && i == 0, scratch);
     scratch.pieces_.swap(scratch.next_);
   }
 }
 
-void Splitter::Apply(const Step& step, std::string_view piece, bool plain, Scratch& scratch) const {
+void Splitter::Apply(const Step& step, std::string_view piece, bool plain, bool is_first, Scratch& scratch) const {
+  const std::string& pattern = step.what.pattern;
   if (step.what.kind == SplitStep::Kind::kDigits) return SplitDigits(step, piece, scratch);
-  if (step.what.prefix_space && piece.front() != ' ') piece = scratch.prefixed_.emplace_back(" " + std::string(piece));
+  if (step.what.kind == SplitStep::Kind::kAfter || step.what.kind == SplitStep::Kind::kWords)
+    return CutAt(piece, pattern, step.what.kind, scratch.next_);
+  if (step.what.kind == SplitStep::Kind::kMetaspace) return SplitMetaspace(step, piece, is_first, scratch);
+  if (step.what.prefix_space && piece.front() != ' ') piece = scratch.changed_.emplace_back(" " + std::string(piece));
   if (step.code == nullptr) {
     scratch.next_.push_back(piece);
     return;
@@ -125,6 +146,16 @@ void Splitter::SplitDigits(const Step& step, std::string_view piece, Scratch& sc
     in_number = number;
   }
   scratch.next_.push_back(piece.substr(start));
+}
+
+void Splitter::SplitMetaspace(const Step& step, std::string_view piece, bool is_first, Scratch& scratch) const {
+  const std::string& mark = step.what.pattern;
+  std::string& text = scratch.changed_.emplace_back(ReplaceAll(piece, " ", mark));
+  const bool prepends =
+      step.what.prepend == SplitStep::Prepend::kAlways || (step.what.prepend == SplitStep::Prepend::kFirst && is_first);
+  if (prepends && !text.starts_with(mark)) text.insert(0, mark);
+  if (!step.what.cut) return scratch.next_.push_back(text);
+  CutAt(text, mark, step.what.kind, scratch.next_);
 }
 
 // Matches and what lies between them, in order. An empty match only separates.

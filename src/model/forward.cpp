@@ -115,7 +115,10 @@ Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rop
   Attended attended = Attend(config, block, attention, q, k, v, tap);
   const auto joined = [&](const Tensor& y) { return y.transpose(1, 2).reshape({B, T, block.H * D}); };
   Tensor head_out = tap(Site::kSdpaOut, joined(attended.out));  // [B, T, H*D]
-  if (attention.w_output_gate.defined()) attended.score = GateScore(attention, x, block.H);
+  if (attention.w_output_gate.defined()) {
+    const Tensor gate = GateScore(attention, x, block.H);
+    attended.score = attended.score.defined() ? attended.score * gate : gate;
+  }
   if (attended.score.defined()) {
     const Tensor score = tap(Site::kGateScore, attended.score.transpose(1, 2));  // [B, T, H, D or 1]
     head_out = (head_out.view({B, T, block.H, D}) * score).view({B, T, block.H * D});
@@ -125,8 +128,7 @@ Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rop
 
 // Gated linear unit: SwiGLU or GeGLU (Shazeer 2020, arXiv 2002.05202).
 Tensor FeedForwardOutput(const ModelConfig& config, const FeedForward& ffn, const Tensor& x, const Tap& tap) {
-  const Tensor gate = ffn.w_gate.Apply(x);  // [B, T, F]
-  const Tensor open = config.activation == Activation::kSilu ? at::silu(gate) : at::gelu(gate, "tanh");
+  const Tensor open = Activate(config, ffn.w_gate.Apply(x));                 // [B, T, F]
   return ffn.w_down.Apply(tap(Site::kFfnHidden, open * ffn.w_up.Apply(x)));  // [B, T, C]
 }
 
@@ -147,6 +149,10 @@ std::string_view SiteName(Site site) {
 
 Tensor NormGain(const ModelConfig& config, const Tensor& weight) {
   return config.norm_adds_one ? 1 + weight : weight;
+}
+
+Tensor Activate(const ModelConfig& config, const Tensor& x) {
+  return config.activation == Activation::kSilu ? at::silu(x) : at::gelu(x, "tanh");
 }
 
 Tensor Embed(const Model& model, const Tensor& ids) {

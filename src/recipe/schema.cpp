@@ -1,6 +1,6 @@
 #include "espalier/recipe/schema.h"
 
-#include "espalier/analyze/analyze.h"
+#include "espalier/analyze/options.h"
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/calibrate/windows.h"
 #include "espalier/heal/trainer.h"
@@ -34,24 +34,10 @@ std::vector<OptionSpec> CalibrationOptions() {
 }
 
 std::vector<OptionSpec> AnalyzeRecipeOptions() {
-  const AnalyzeOptions d;
-  return {
-      IntOption("tokens", 8192, "Tokens of the calibration windows that are looked at").AtLeast(64),
-      RealOption(
-          "spike_ratio", d.spike_ratio,
-          "A channel spikes above this many medians of |h| (arXiv 2402.17762 asks 1000: too many for small models)")
-          .AtLeast(1),
-      RealOption("step_share", d.step_share, "A block steps when its FFN writes at least this share of the spike")
-          .Between(0, 1),
-      RealOption("neuron_share", d.neuron_share, "A neuron is responsible for at least this share of the step")
-          .Between(0, 1),
-      RealOption("sink_epsilon", d.sink_epsilon,
-                 "Mean attention on the first token that makes a sink (Gu et al., arXiv 2410.10781)")
-          .Between(0, 1),
-      IntOption("sink_length", d.sink_length, "Tokens over which the sink is judged (Gu et al.)").Between(2, 1 << 16),
-      RealOption("super_weight_limit", d.super_weight_limit,
-                 "|input| and |output| of w_down above it make a super weight (arXiv 2411.07191)")
-          .AtLeast(0)};
+  std::vector<OptionSpec> options = {
+      IntOption("tokens", 8192, "Tokens of the calibration windows that are looked at").AtLeast(64)};
+  for (OptionSpec& option : AnalyzeOptionSpecs()) options.push_back(std::move(option));
+  return options;
 }
 
 std::vector<OptionSpec> BudgetOptions() {

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "espalier/analyze/analyze.h"
+#include "espalier/analyze/options.h"
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/calibrate/windows.h"
 #include "espalier/core/error.h"
@@ -92,16 +92,10 @@ std::string AnalyzeStage(RunState& state, const std::string& model_name, const s
   const fs::path output = state.folder() / "analyze" / (model_name + ".json");
   const Json inputs = {{"model", model_key}, {"data", CalibrationData(state)}, {"options", recipe.ToJson()}};
   return state.Stage("analyze." + model_name, inputs, output, [&]() -> Json {
-    AnalyzeOptions options;
-    options.spike_ratio = recipe.Real("spike_ratio");
-    options.step_share = recipe.Real("step_share");
-    options.neuron_share = recipe.Real("neuron_share");
-    options.sink_epsilon = recipe.Real("sink_epsilon");
-    options.sink_length = recipe.Int("sink_length");
-    options.super_weight_limit = recipe.Real("super_weight_limit");
     const at::Tensor all = state.CalibrationWindows();
     const int64_t windows = std::clamp<int64_t>(recipe.Int("tokens") / all.size(1), 1, all.size(0));
-    const Phenomena phenomena = Analyze(state.ModelNamed(model_name), all.narrow(0, 0, windows), options, model_name);
+    const Phenomena phenomena = Analyze(state.ModelNamed(model_name), all.narrow(0, 0, windows),
+                                        AnalyzeOptionsFrom(recipe), model_name, &state.tokenizer());
     WriteJson(output, PhenomenaToJson(phenomena));
     return {{"spike_neurons", phenomena.neurons.size()}, {"sink_rate", phenomena.sink_rate}};
   });

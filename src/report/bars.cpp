@@ -149,6 +149,13 @@ size_t ModelStyle(const Comparison& comparison, const std::string& model) {
   return model == "dense" ? 0 : model == "pruned" ? 1 : model == "healed" ? 2 : 3;
 }
 
+StyledModels AnalysedModels(const ReportView& view) {
+  StyledModels models;
+  for (const Phenomena& model : view.data.phenomena)
+    models.push_back({&model, ModelStyle(view.comparison, model.model)});
+  return models;
+}
+
 std::string PerplexityChart(const ReportView& view, double width) {
   const Comparison& comparison = view.comparison;
   if (comparison.corpora.empty()) return "";

@@ -71,6 +71,11 @@ std::string FormatFigure(double value) {
   return fmt::format("{:.3g}", value);
 }
 
+std::string FormatCell(double value) {
+  const double size = std::fabs(value);
+  return size >= 0.0005 && size < 1 ? fmt::format("{:.3f}", value) : FormatFigure(value);
+}
+
 std::string FormatRatio(double ratio) {
   if (!std::isfinite(ratio)) return kNotFinite;
   if (ratio >= 9.995) return "×" + FormatFigure(ratio);
@@ -92,6 +97,11 @@ std::string FormatAxis(double value) {
 std::string PlainName(std::string_view name) {
   std::string text(name);
   std::replace(text.begin(), text.end(), '_', ' ');
+  return text;
+}
+
+std::string Capital(std::string text) {
+  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
   return text;
 }
 

@@ -8,56 +8,33 @@
 
 #include "espalier/core/log.h"
 #include "espalier/report/charts.h"
+#include "espalier/report/html_page.h"
+#include "espalier/report/phenomena_text.h"
 
 namespace espalier {
 namespace {
 
 constexpr size_t kMaxProtectedRows = 200;  // a wall of rows helps nobody; report.json has them all
 
-std::string Cell(const std::string& main, const std::string& under = "") {
-  return fmt::format("<td class=\"num\">{}{}</td>", EscapeHtml(main),
-                     under.empty() ? "" : fmt::format("<small>{}</small>", EscapeHtml(under)));
-}
-
-std::string HeadCell(const std::string& main, const std::string& under = "") {
-  return fmt::format("<th class=\"num\" scope=\"col\">{}{}</th>", EscapeHtml(main),
-                     under.empty() ? "" : fmt::format("<small>{}</small>", EscapeHtml(under)));
-}
-
-std::string Capital(std::string text) {
-  if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
-  return text;
-}
-
-std::string TextCell(const std::string& text, std::string_view css) {
-  return fmt::format("<td class=\"{}\">{}</td>", css, EscapeHtml(text));
-}
-
-std::string Table(const std::string& head, const std::string& rows) {
-  return fmt::format(
-      "<div class=\"scroll\" "
-      "tabindex=\"0\">\n<table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>\n</div>\n",
-      head, rows);
-}
-
-std::string ModelHead(const ReportView& view, const std::string& model) {
-  return fmt::format("<th scope=\"row\" class=\"name\"><span class=\"key b{}\"></span>{}</th>",
+std::string ModelHead(const ReportView& view, const std::string& model, std::string_view css = "name",
+                      std::string_view scope = "row") {
+  return fmt::format("<th scope=\"{}\" class=\"{}\"><span class=\"key b{}\"></span>{}</th>", scope, css,
                      ModelStyle(view.comparison, model), EscapeHtml(model));
 }
 
 // Three cells: each size above its share of the dense one.
 std::string SizeCells(const ReportView& view, const std::string& name) {
   const ModelSummary* model = FindModel(view.data.models, name);
-  if (!model) return Cell("") + Cell("") + Cell("");
+  if (!model) return NumberCell("") + NumberCell("") + NumberCell("");
   const auto shares = SharesOf(view.data.models, name);
   const auto share = [&shares](double Shares::*member) { return shares ? FormatShare((*shares).*member) : ""; };
-  return Cell(FormatCount(model->block_parameters), share(&Shares::block_parameters)) +
-         Cell(FormatCount(model->parameters), share(&Shares::total_parameters)) +
-         Cell(FormatBytes(static_cast<double>(model->bytes)), share(&Shares::bytes));
+  return NumberCell(FormatCount(model->block_parameters), share(&Shares::block_parameters)) +
+         NumberCell(FormatCount(model->parameters), share(&Shares::total_parameters)) +
+         NumberCell(FormatBytes(static_cast<double>(model->bytes)), share(&Shares::bytes));
 }
 
 std::string PerplexityCell(const std::optional<Estimate>& perplexity, const std::optional<Estimate>& ratio) {
-  if (!perplexity && !ratio) return Cell("");
+  if (!perplexity && !ratio) return NumberCell("");
   std::string under;
   if (perplexity) under = EscapeHtml(FormatInterval(*perplexity));
   if (ratio)
@@ -70,16 +47,11 @@ std::string VerdictMark(const std::string& verdict) {
   return verdict == "pass" ? "✓ pass" : verdict == "fail" ? "✗ fail" : "? inconclusive";
 }
 
-std::string Tile(const std::string& what, const std::string& figure, const std::string& below) {
-  return fmt::format("<li><span class=\"what\">{}</span><b>{}</b>{}</li>\n", EscapeHtml(what), EscapeHtml(figure),
-                     below);
-}
-
 std::string ShareTile(const std::string& what, double share) {
-  return Tile(what, FormatShare(share),
-              fmt::format("<span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span><small>{} removed</small>",
-                          std::isfinite(share) ? std::clamp(100 * share, 0.0, 100.0) : 0.0,
-                          EscapeHtml(FormatShare(1 - share))));
+  return HtmlTile(what, FormatShare(share),
+                  fmt::format("<span class=\"meter\"><i style=\"width:{:.1f}%\"></i></span><small>{} removed</small>",
+                              std::isfinite(share) ? std::clamp(100 * share, 0.0, 100.0) : 0.0,
+                              EscapeHtml(FormatShare(1 - share))));
 }
 
 // The model that the tiles speak of: what was pruned, before any healing.
@@ -101,14 +73,7 @@ std::string RatioTile(const Comparison& comparison, size_t main, size_t corpus) 
                            FormatRatio(comparison.ratio[m][corpus]->value));
   if (!comparison.corpora[corpus].preset.empty())
     below += fmt::format("<small>{}</small>", EscapeHtml(comparison.corpora[corpus].preset));
-  return Tile("Perplexity, " + comparison.corpora[corpus].corpus, FormatRatio(ratio.value), below);
-}
-
-std::string PhenomenaRow(const ReportView& view, const Phenomena& model) {
-  return fmt::format("<tr>{}{}{}{}{}{}{}</tr>\n", ModelHead(view, model.model),
-                     Cell(FormatFigure(model.LargestResidual())), TextCell(FormatRanges(model.spike_channels), "num"),
-                     TextCell(SublayersText(model.step_up), "num"), TextCell(SublayersText(model.step_down), "num"),
-                     Cell(FormatShare(model.sink_rate)), Cell(FormatShare(model.first_token_mass)));
+  return HtmlTile("Perplexity, " + comparison.corpora[corpus].corpus, FormatRatio(ratio.value), below);
 }
 
 std::string CostRow(const char* what, int64_t dense, int64_t pruned, bool bytes) {
@@ -116,8 +81,8 @@ std::string CostRow(const char* what, int64_t dense, int64_t pruned, bool bytes)
     return bytes ? FormatBytes(static_cast<double>(value)) : FormatCount(value);
   };
   const double share = dense > 0 ? static_cast<double>(pruned) / static_cast<double>(dense) : NAN;
-  return fmt::format("<tr><th scope=\"row\">{}</th>{}{}{}{}</tr>\n", what, Cell(text(dense)), Cell(text(pruned)),
-                     Cell(FormatShare(share)), Cell(FormatShare(1 - share)));
+  return fmt::format("<tr><th scope=\"row\">{}</th>{}{}{}{}</tr>\n", what, NumberCell(text(dense)),
+                     NumberCell(text(pruned)), NumberCell(FormatShare(share)), NumberCell(FormatShare(1 - share)));
 }
 
 std::string FiguresOf(const Results& results) {
@@ -130,8 +95,8 @@ std::string FiguresOf(const Results& results) {
     const Estimate estimate = {metric.value, metric.low, metric.high, metric.count};
     const std::string name = PlainName(metric.name) + (metric.of.empty() ? "" : ", relative to " + metric.of);
     rows += fmt::format("<tr>{}{}{}{}</tr>\n", TextCell(name, "keep"),
-                        Cell(FormatFigure(metric.value) + (metric.unit.empty() ? "" : " " + metric.unit)),
-                        Cell(FormatInterval(estimate)), Cell(FormatCount(metric.count)));
+                        NumberCell(FormatFigure(metric.value) + (metric.unit.empty() ? "" : " " + metric.unit)),
+                        NumberCell(FormatInterval(estimate)), NumberCell(FormatCount(metric.count)));
   }
   return rows;
 }
@@ -151,7 +116,7 @@ std::string HtmlHero(const ReportView& view) {
   return hero + fmt::format("<p class=\"lead\">{}</p>\n</header>\n", EscapeHtml(view.summary));
 }
 
-std::string HtmlTiles(const ReportView& view) {
+std::string HtmlShareTiles(const ReportView& view) {
   const auto main = MainModel(view.comparison);
   if (!main) return "";
   std::string tiles;
@@ -162,14 +127,13 @@ std::string HtmlTiles(const ReportView& view) {
   }
   for (size_t c = 0; c < view.comparison.corpora.size(); ++c)
     if (view.comparison.ratio[*main][c]) tiles += RatioTile(view.comparison, *main, c);
-  return tiles.empty() ? "" : "<ul class=\"tiles\">\n" + tiles + "</ul>\n";
+  return HtmlTiles(tiles);
 }
 
 std::string HtmlHeadline(const ReportView& view) {
   const Comparison& comparison = view.comparison;
   if (comparison.models.empty()) return "";
-  std::string head =
-      "<th scope=\"col\">Model</th>" + HeadCell("Block parameters") + HeadCell("All parameters") + HeadCell("Bytes");
+  std::string head = TextHead("Model") + HeadCell("Block parameters") + HeadCell("All parameters") + HeadCell("Bytes");
   for (const Corpus& corpus : comparison.corpora) head += HeadCell("Perplexity, " + corpus.corpus, corpus.preset);
   for (const std::string& speed : comparison.speeds) head += HeadCell(Capital(speed), "tokens/s");
   std::string rows;
@@ -178,10 +142,10 @@ std::string HtmlHeadline(const ReportView& view) {
     for (size_t c = 0; c < comparison.corpora.size(); ++c)
       rows += PerplexityCell(comparison.perplexity[m][c], comparison.ratio[m][c]);
     for (const auto& speed : comparison.speed[m])
-      rows += speed ? Cell(FormatFigure(speed->value), FormatInterval(*speed)) : Cell("");
+      rows += speed ? NumberCell(FormatFigure(speed->value), FormatInterval(*speed)) : NumberCell("");
     rows += "</tr>\n";
   }
-  return Table(head, rows);
+  return HtmlTable(head, rows);
 }
 
 std::string HtmlGates(const ReportView& view) {
@@ -190,25 +154,22 @@ std::string HtmlGates(const ReportView& view) {
     rows += fmt::format("<tr><td class=\"keep\"><b class=\"{}\">{}</b></td>{}{}</tr>\n", EscapeHtml(gate.verdict),
                         VerdictMark(gate.verdict), TextCell(gate.text, "wrap"), TextCell(gate.detail, "wrap"));
   if (rows.empty()) return "";
-  return Table("<th scope=\"col\">Verdict</th><th scope=\"col\">Gate</th><th scope=\"col\">Figures</th>", rows);
+  return HtmlTable("<th scope=\"col\">Verdict</th><th scope=\"col\">Gate</th><th scope=\"col\">Figures</th>", rows);
 }
 
 std::string HtmlNotices(const ReportView& view) {
-  std::string items;
-  for (const std::string& notice : view.data.notices) items += fmt::format("<li>{}</li>\n", EscapeHtml(notice));
-  return items.empty() ? "" : "<ul class=\"plain\">\n" + items + "</ul>\n";
+  return HtmlList(view.data.notices);
 }
 
 std::string HtmlCost(const ReportView& view) {
   if (!view.data.plan) return "";
   const Cost &dense = view.data.plan->dense, &pruned = view.data.plan->pruned;
-  return Table(
-      "<th scope=\"col\">Cost</th>" + HeadCell("Dense") + HeadCell("Pruned") + HeadCell("Kept") + HeadCell("Removed"),
-      CostRow("Block parameters", dense.block_parameters, pruned.block_parameters, false) +
-          CostRow("All parameters", dense.total_parameters, pruned.total_parameters, false) +
-          CostRow("Bytes", dense.bytes, pruned.bytes, true) +
-          CostRow("Key and value cache for a token", dense.kv_bytes, pruned.kv_bytes, true) +
-          CostRow("Multiply-accumulates for a token", dense.macs, pruned.macs, false));
+  return HtmlTable(TextHead("Cost") + HeadCell("Dense") + HeadCell("Pruned") + HeadCell("Kept") + HeadCell("Removed"),
+                   CostRow("Block parameters", dense.block_parameters, pruned.block_parameters, false) +
+                       CostRow("All parameters", dense.total_parameters, pruned.total_parameters, false) +
+                       CostRow("Bytes", dense.bytes, pruned.bytes, true) +
+                       CostRow("Key and value cache for a token", dense.kv_bytes, pruned.kv_bytes, true) +
+                       CostRow("Multiply-accumulates for a token", dense.macs, pruned.macs, false));
 }
 
 std::string HtmlProtected(const ReportView& view) {
@@ -217,54 +178,44 @@ std::string HtmlProtected(const ReportView& view) {
   std::string rows;
   for (size_t i = 0; i < std::min(units.size(), kMaxProtectedRows); ++i) {
     const ProtectedUnit& unit = units[i];
-    rows += fmt::format("<tr>{}{}{}{}{}</tr>\n", TextCell(UnitText(unit.unit), "keep"), TextCell(unit.rule, "keep"),
-                        TextCell(unit.reason, "wrap"), Cell(unit.rank > 0 ? FormatCount(unit.rank) : "not ranked"),
-                        unit.would_cut ? "<td class=\"keep\"><b class=\"fail\">yes</b></td>" : "<td>no</td>");
+    rows +=
+        fmt::format("<tr>{}{}{}{}{}</tr>\n", TextCell(UnitText(unit.unit), "keep"), TextCell(unit.rule, "keep"),
+                    TextCell(unit.reason, "wrap"), NumberCell(unit.rank > 0 ? FormatCount(unit.rank) : "not ranked"),
+                    unit.would_cut ? "<td class=\"keep\"><b class=\"fail\">yes</b></td>" : "<td>no</td>");
   }
   const std::string more =
       units.size() > kMaxProtectedRows
           ? fmt::format("<p class=\"note\">{} more in report.json.</p>\n", units.size() - kMaxProtectedRows)
           : "";
-  return Table("<th scope=\"col\">Unit</th><th scope=\"col\">Rule</th><th scope=\"col\">Reason</th>" +
-                   HeadCell("Rank in its block") + "<th scope=\"col\">Would have been cut</th>",
-               rows) +
+  return HtmlTable("<th scope=\"col\">Unit</th><th scope=\"col\">Rule</th><th scope=\"col\">Reason</th>" +
+                       HeadCell("Rank in its block") + TextHead("Would have been cut"),
+                   rows) +
          more;
 }
 
 std::string HtmlPhenomena(const ReportView& view) {
   if (view.data.phenomena.empty()) return "";
-  std::string rows;
-  for (const Phenomena& model : view.data.phenomena) rows += PhenomenaRow(view, model);
-  std::string flags;
-  for (const std::string& flag : PhenomenonFlags(view.data.phenomena))
-    flags += fmt::format("<li>{}</li>\n", EscapeHtml(flag));
-  return Table("<th scope=\"col\">Model</th>" + HeadCell("Largest |h|") + HeadCell("Spike channels") +
-                   HeadCell("Step-up blocks") + HeadCell("Step-down blocks") + HeadCell("Sink rate") +
-                   HeadCell("Attention to the first token"),
-               rows) +
-         (flags.empty() ? "" : "<ul class=\"plain\">\n" + flags + "</ul>\n");
+  std::string head = TextHead("Figure"), rows;
+  for (const Phenomena& model : view.data.phenomena) head += ModelHead(view, model.model, "num", "col");
+  for (const KeyFigureRow& row : CompareKeyFigures(view.data.phenomena)) {
+    rows += fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(Capital(row.name)));
+    for (const std::string& text : row.texts) rows += NumberCell(text);
+    rows += "</tr>\n";
+  }
+  return HtmlAlert("Flags", PhenomenonFlags(view.data)) + HtmlTable(head, rows, {.dense = true});
 }
 
 std::string HtmlAllFigures(const ReportView& view) {
   std::string rows;
   for (const Results& results : view.data.results) rows += FiguresOf(results);
   if (rows.empty()) return "";
-  return "<details>\n<summary>All figures with their protocol</summary>\n" +
-         Table("<th scope=\"col\">Metric</th>" + HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count"),
-               rows) +
-         "</details>\n";
+  return HtmlDetails(
+      "All figures with their protocol", "",
+      HtmlTable(TextHead("Metric") + HeadCell("Value") + HeadCell("95 % interval") + HeadCell("Count"), rows));
 }
 
 std::string HtmlProvenance(const ReportView& view) {
-  std::string rows;
-  for (const auto& [name, value] : view.data.provenance)
-    rows += fmt::format("<tr><th scope=\"row\" class=\"keep\">{}</th><td class=\"wrap\"><code>{}</code></td></tr>\n",
-                        EscapeHtml(name), EscapeHtml(value));
-  if (rows.empty()) return "";
-  return fmt::format(
-      "<details>\n<summary>Provenance</summary>\n<div class=\"scroll\" "
-      "tabindex=\"0\">\n<table>\n<tbody>\n{}</tbody>\n</table>\n</div>\n</details>\n",
-      rows);
+  return HtmlProvenanceTable(view.data.provenance);
 }
 
 }  // namespace espalier

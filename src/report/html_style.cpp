@@ -8,11 +8,11 @@ const char kHtmlStyle[] = R"css(
 :root{--paper:#fff;--panel:#f7f8fa;--ink:#16191d;--soft:#59626e;--line:#dfe3e8;--grid:#e8ebef;
 --m0:#5b6673;--m1:#d55e00;--m2:#009e73;--m3:#0072b2;--m4:#cc79a7;--m5:#b58900;
 --kept:#0072b2;--cut:#dbe4ec;--protected:#b3427f;--up:#d55e00;--down:#0072b2;--good:#00734f;--bad:#b3261e;
---open:#8a5a00}
+--open:#8a5a00;--broad:#ffb000;--alarm:#fdf3f2;--target:rgba(0,114,178,.12)}
 @media (prefers-color-scheme:dark){:root{--paper:#12151a;--panel:#1a1e25;--ink:#e8ebef;--soft:#a1abb8;--line:#2f3640;
 --grid:#272d36;--m0:#a9b4c2;--m1:#f0873a;--m2:#2fc79a;--m3:#56b4e9;--m4:#e29ac4;--m5:#f0e442;
 --kept:#56b4e9;--cut:#2b3440;--protected:#f08cc4;--up:#f0873a;--down:#56b4e9;--good:#4fd1a5;--bad:#ff8a80;
---open:#ffc861}}
+--open:#ffc861;--broad:#ffb000;--alarm:#2a1917;--target:rgba(86,180,233,.18)}}
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
@@ -57,9 +57,6 @@ td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:4
 figure{margin:14px 0 0}
 svg{display:block;width:100%;height:auto;font-family:inherit}
 .narrow{display:none}
-@media (max-width:700px){.wide{display:none}.narrow{display:block}main{padding:24px 16px 48px}h1{font-size:24px}
-.lead{font-size:17px}h2{margin-top:40px}.tiles{grid-template-columns:1fr 1fr}.tiles li{padding:12px}
-.tiles b{font-size:22px}.tiles li:first-child:nth-last-child(odd){grid-column:1/-1}th,td{padding:8px 10px}}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:10px 0 0;padding:0;list-style:none;color:var(--soft);
 font-size:13px}
 .legend li{display:flex;align-items:center;gap:7px}.legend svg{width:26px;height:12px;flex:none}
@@ -75,14 +72,54 @@ text{fill:var(--ink);font-size:13px}.tick{fill:var(--soft);font-size:12px}.axis{
 .kept{fill:var(--kept)}.cut{fill:var(--cut)}.protected{fill:var(--protected)}
 .ring{fill:none;stroke:var(--protected);stroke-width:2}
 .band{fill-opacity:.1}.up{fill:var(--up)}.down{fill:var(--down)}
+.open{fill:var(--paper);stroke-width:1.5}
+.heat{fill:var(--kept);fill-opacity:1}.q0{fill-opacity:.05}.q1{fill-opacity:.13}.q2{fill-opacity:.21}
+.q3{fill-opacity:.3}.q4{fill-opacity:.39}.q5{fill-opacity:.48}.q6{fill-opacity:.57}.q7{fill-opacity:.67}
+.q8{fill-opacity:.78}.q9{fill-opacity:.89}.none{fill:none;stroke:var(--line)}
+.noop{fill:var(--paper);stroke:var(--ink);stroke-width:1.2}
+.broadcast{fill:var(--broad);stroke:var(--ink);stroke-width:1}
+.scroll+figure{margin-top:28px}.small{stroke-width:.6}figure+.note,.pair+.note{margin-top:20px}
+.legend .ramp svg{width:110px}
+.tiles.by3{grid-template-columns:repeat(3,1fr)}.tiles.by4{grid-template-columns:repeat(4,1fr)}
+.lead+.lead{margin-top:8px}.fit{width:fit-content;max-width:100%}.fit th,.fit td{padding-left:16px;padding-right:16px}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:0 24px}.pair figure{min-width:0}
+figcaption{font-weight:600;font-size:14px}h3{margin:26px 0 0;font-size:15px;font-weight:650}
+.alert{margin:20px 0 0;padding:12px 18px 14px;border:1.5px solid var(--bad);border-radius:10px;
+background:var(--alarm)}.alert b{color:var(--bad)}.alert ul{margin:4px 0 0}
+.dense{font-size:13px}.dense th,.dense td{padding:5px 9px}.dense thead th{font-size:12.5px;white-space:normal}
+.dense tbody th:not([class]){min-width:9em}
+.dense th:first-child,.dense td:first-child{padding-left:2px}
+.tall{max-height:26em;overflow:auto}.tall thead th{position:sticky;top:0;background:var(--paper);
+box-shadow:inset 0 -1px var(--line)}.onpaper{display:none}
+tr:target>*{background:var(--panel);box-shadow:inset 0 0 0 99px var(--target)}
+a{color:var(--kept)}
+th button{all:unset;cursor:pointer;display:inline-block;border-radius:3px}
+th button:focus-visible{outline:2px solid var(--kept);outline-offset:2px}
+th button:hover{color:var(--ink)}th[aria-sort]{color:var(--ink)}
+th[aria-sort=ascending] button::after{content:" ↑"}th[aria-sort=descending] button::after{content:" ↓"}
+.filter{display:flex;flex-wrap:wrap;gap:6px 18px;align-items:center;margin:14px 0 0;font-size:14px;color:var(--soft)}
+.filter input,.filter select{font:inherit;color:var(--ink);background:var(--panel);border:1px solid var(--line);
+border-radius:6px;padding:4px 8px;margin-left:6px;max-width:11em}
+.chips{margin:12px 0 0;padding:0;list-style:none;display:flex;flex-wrap:wrap;gap:6px}
+.chips li{padding:1px 8px;border:1px solid var(--line);border-radius:6px;background:var(--panel);font-size:13px}
 ul.plain{margin:10px 0 0;padding-left:1.2em;max-width:70em}ul.plain li{margin:4px 0;overflow-wrap:anywhere}
 details{margin:28px 0 0;border-top:1px solid var(--line);padding-top:14px}details+details{margin-top:14px}
 summary{cursor:pointer;font-weight:600}
 footer{margin-top:40px;color:var(--soft);font-size:13px}
 code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
+@media (max-width:700px){.pair{display:block}.wide{display:none}.narrow{display:block}main{padding:24px 16px 48px}h1{font-size:24px}
+.lead{font-size:17px}h2{margin-top:40px}.tiles,.tiles.by3,.tiles.by4{grid-template-columns:1fr 1fr}.tiles li{padding:12px}
+.tiles b{font-size:22px}.tiles li:first-child:nth-last-child(odd){grid-column:1/-1}th,td{padding:8px 10px}}
 @media print{:root{--paper:#fff;--panel:#fff;--ink:#000;--soft:#444;--line:#bbb;--grid:#ddd}
 body{font-size:11pt}main{max-width:none;padding:0}.wide{display:block}.narrow{display:none}
-.scroll{overflow:visible}figure,tr,li{break-inside:avoid}h2{break-after:avoid}
+.pair{display:grid}.scroll,.tall{overflow:visible;max-height:none;background:none}.filter{display:none}
+.tall tbody tr:nth-child(n+31){display:none}.onpaper{display:block}.tall thead th{position:static;box-shadow:none}
+th[data-name] button{display:none}th[data-name]::before{content:attr(data-name)}
+h1{font-size:24px}h2{margin-top:30px}h2,h3,.note,summary{break-after:avoid}.lead{font-size:11.5pt}
+details:not([open]){display:none}
+.dense{font-size:8pt}.dense thead th{font-size:8pt;white-space:normal}.dense th,.dense td{padding:2pt 4pt}
+.note,.alert,.tiles li,.legend{break-inside:avoid}.tiles{grid-template-columns:repeat(4,1fr)}a{color:inherit}
+figure,tr,li{break-inside:avoid}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 )css";
 

@@ -5,6 +5,7 @@
 
 #include "espalier/core/log.h"
 #include "espalier/report/html_parts.h"
+#include "espalier/report/phenomena_text.h"
 #include "espalier/report/report.h"
 #include "espalier/report/view.h"
 
@@ -111,17 +112,15 @@ std::string Protected(const ReportView& view) {
 
 std::string PhenomenaText(const ReportView& view) {
   if (view.data.phenomena.empty()) return "";
+  Row head = {"figure"};
+  for (const Phenomena& model : view.data.phenomena) head.push_back(EscapeMarkdown(model.model));
   std::vector<Row> rows;
-  for (const Phenomena& model : view.data.phenomena) {
-    rows.push_back({EscapeMarkdown(model.model), FormatFigure(model.LargestResidual()),
-                    FormatRanges(model.spike_channels), SublayersText(model.step_up), SublayersText(model.step_down),
-                    FormatShare(model.sink_rate), FormatShare(model.first_token_mass)});
+  for (const KeyFigureRow& figure : CompareKeyFigures(view.data.phenomena)) {
+    rows.push_back({EscapeMarkdown(figure.name)});
+    for (const std::string& text : figure.texts) rows.back().push_back(EscapeMarkdown(text));
   }
-  std::string text =
-      "## Spikes and sinks\n\n" + Table({"model", "largest \\|h\\|", "spike channels", "step-up blocks",
-                                         "step-down blocks", "sink rate", "attention to the first token"},
-                                        rows, 1);
-  for (const std::string& flag : PhenomenonFlags(view.data.phenomena)) text += "\n- " + EscapeMarkdown(flag);
+  std::string text = "## Spikes and sinks\n\n" + Table(head, rows, 1);
+  for (const std::string& flag : PhenomenonFlags(view.data)) text += "\n- **" + EscapeMarkdown(flag) + "**";
   return text + (text.back() == '\n' ? "" : "\n");
 }
 

@@ -57,14 +57,16 @@ void Svg::Text(double x, double y, std::string_view text, std::string_view css) 
                        EscapeHtml(text));
 }
 
-void Svg::Marker(double x, double y, size_t shape, std::string_view css, std::string_view title) {
-  const auto at = [x, y](double dx, double dy) { return SvgNumber(x + dx) + " " + SvgNumber(y + dy); };
+void Svg::Marker(double x, double y, size_t shape, std::string_view css, std::string_view title, double scale) {
+  const auto number = [scale](double length) { return SvgNumber(scale * length); };
+  const auto at = [&](double dx, double dy) { return SvgNumber(x + scale * dx) + " " + SvgNumber(y + scale * dy); };
   switch (shape % 4) {
     case 0:
-      Path(fmt::format("M{}a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z", at(-3.2, 0)), css, title);
+      Path(fmt::format("M{0}a{1} {1} 0 1 0 {2} 0a{1} {1} 0 1 0 -{2} 0z", at(-3.2, 0), number(3.2), number(6.4)), css,
+           title);
       break;
     case 1:
-      Path(fmt::format("M{}h5.8v5.8h-5.8z", at(-2.9, -2.9)), css, title);
+      Path(fmt::format("M{0}h{1}v{1}h-{1}z", at(-2.9, -2.9), number(5.8)), css, title);
       break;
     case 2:
       Path(fmt::format("M{}L{}L{}z", at(0, -4), at(3.8, 2.8), at(-3.8, 2.8)), css, title);

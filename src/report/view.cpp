@@ -6,11 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "espalier/analyze/compare.h"
+
 namespace espalier {
 namespace {
 
 constexpr const char* kDense = "dense";
-constexpr double kSinkCollapse = 0.5;  // a sink rate below half the dense one is worth a flag
 
 template <class T>
 size_t IndexOrAdd(std::vector<T>& list, const T& value) {
@@ -172,18 +173,17 @@ std::string Summarize(const ReportInput& input) {
   return summary.empty() ? "This run measured no perplexity." : summary;
 }
 
-std::vector<std::string> PhenomenonFlags(const std::vector<Phenomena>& phenomena) {
+std::vector<std::string> PhenomenonFlags(const ReportInput& input) {
+  NeuronStays stays;
+  if (input.plan)
+    stays = [&plan = *input.plan](int64_t block, int64_t index) {
+      const auto& kept = plan.blocks.at(static_cast<size_t>(block)).ffn_channels;
+      return std::binary_search(kept.begin(), kept.end(), index);
+    };
   std::vector<std::string> flags;
-  for (size_t i = 1; i < phenomena.size(); ++i) {
-    const Phenomena &dense = phenomena.front(), &other = phenomena[i];
-    for (const Sublayer& step : dense.step_up)
-      if (std::find(other.step_up.begin(), other.step_up.end(), step) == other.step_up.end())
-        flags.push_back(
-            fmt::format("The step-up in block {} is gone from the {} model.", SublayerText(step), other.model));
-    if (other.sink_rate < kSinkCollapse * dense.sink_rate)
-      flags.push_back(fmt::format("The sink rate of the {} model fell from {} to {}.", other.model,
-                                  FormatShare(dense.sink_rate), FormatShare(other.sink_rate)));
-  }
+  for (size_t i = 1; i < input.phenomena.size(); ++i)
+    for (const PhenomenonFlag& flag : ComparePhenomena(input.phenomena.front(), input.phenomena[i], stays))
+      flags.push_back(fmt::format("{}: {}", input.phenomena[i].model, flag.text));
   return flags;
 }
 

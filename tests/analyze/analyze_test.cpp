@@ -3,9 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-
+#include "espalier/calibrate/windows.h"
+#include "espalier/io/tokenizer.h"
 #include "espalier/model/forward.h"
+#include "espalier/model/load.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -15,70 +16,6 @@ namespace {
 using at::Tensor;
 
 constexpr int64_t kLength = 64;
-
-// One block of one head, D = 4, whose attention weights are known: token 0 has a key that every query meets with
-// log(weight), all others with 0. Tokens are one-hot, so RMSNorm makes each sqrt(C) = 4 in its own channel; queries
-// read all of them alike through the pair of dimensions that turns slowest.
-Model AttentionByHand(double weight) {
-  TinyShape shape{.C = 16, .V = 4, .D = 4, .blocks = {{1, 1, 0}}};
-  Model model = TinyModel(1, shape);
-  model.config.rope.theta = 1e30;  // the second pair does not turn
-  model.config.norm_epsilon = 0;
-  model.embedding = at::eye(4, 16);
-  Block& block = model.blocks[0];
-  block.attention_norm = at::ones({16});
-  block.attention.w_q.weight = at::zeros({4, 16});
-  block.attention.w_k.weight = at::zeros({4, 16});
-  // score = q k / sqrt(D) = (4 * 1) (4 * k) / 2 = 8 k = log(weight)
-  block.attention.w_q.weight[1].fill_(1);
-  block.attention.w_k.weight[1][0] = std::log(weight) / 8;
-  return model;
-}
-
-TEST(Sinks, OfUniformAttentionAreNone) {
-  // alpha_1 = (1 + 1/2 + ... + 1/64) / 64 = 4.7439 / 64 = 0.0741.
-  Model model = TinyModel(1);
-  for (Block& block : model.blocks) block.attention.w_q.weight.zero_();
-  const Phenomena phenomena = Analyze(model, RandomIds(1, 5, kLength, model.config.V), {.batch = 2}, "dense");
-  EXPECT_NEAR(phenomena.first_token_mass, 0.0741, 5e-5);
-  EXPECT_EQ(phenomena.sink_rate, 0);
-  ASSERT_EQ(phenomena.blocks[1].heads.size(), 6u);
-  for (const HeadPhenomena& head : phenomena.blocks[1].heads) {
-    EXPECT_NEAR(head.first_token_mass, 0.0741, 5e-5);
-    EXPECT_FALSE(head.IsSink());
-  }
-}
-
-TEST(Sinks, OfAHeadThatLooksAtPositionZeroOnlyAreOne) {
-  const Phenomena phenomena =
-      Analyze(AttentionByHand(1e30), at::tensor({0, 1, 2, 3}, at::kLong).view({1, 4}), {.sink_length = 4}, "dense");
-  EXPECT_NEAR(phenomena.first_token_mass, 1.0, 1e-6);
-  EXPECT_EQ(phenomena.sink_rate, 1);
-  EXPECT_TRUE(phenomena.blocks[0].heads[0].IsSink());
-}
-
-TEST(Sinks, MatchAnExampleOfThreeTokensWorkedByHand) {
-  // Token 0 weighs 2, the others 1. Text 0 1 2: attention to position 0 is 1, 2/3, 2/4: mean 13/18.
-  // Text 1 0 2: 1, 1/3, 1/4: mean 19/36. Above 0.6 is the first only: half of the texts, so the head is no sink.
-  const Tensor windows = at::tensor({0, 1, 2, 1, 0, 2}, at::kLong).view({2, 3});
-  const Phenomena at_06 = Analyze(AttentionByHand(2), windows, {.sink_epsilon = 0.6, .sink_length = 3}, "dense");
-  EXPECT_NEAR(at_06.first_token_mass, (13.0 / 18 + 19.0 / 36) / 2, 1e-6);
-  EXPECT_EQ(at_06.sink_rate, 0.5);
-  EXPECT_FALSE(at_06.blocks[0].heads[0].IsSink());
-  const Phenomena at_05 = Analyze(AttentionByHand(2), windows, {.sink_epsilon = 0.5, .sink_length = 3}, "dense");
-  EXPECT_EQ(at_05.sink_rate, 1);
-  EXPECT_TRUE(at_05.blocks[0].heads[0].IsSink());
-}
-
-TEST(Sinks, AreCountedOverTheFirstTokensOnlyAndTheMassOverAll) {
-  // Text 0 1 2 3 of the model above: 1, 2/3, 2/4, 2/5. The first two: 5/6; all: 77/120.
-  const Tensor window = at::tensor({0, 1, 2, 3}, at::kLong).view({1, 4});
-  const Phenomena phenomena = Analyze(AttentionByHand(2), window, {.sink_epsilon = 0.8, .sink_length = 2}, "dense");
-  EXPECT_EQ(phenomena.sink_rate, 1);
-  EXPECT_NEAR(phenomena.first_token_mass, 77.0 / 120, 1e-6);
-  EXPECT_EQ(phenomena.sink_length, 2);
-  EXPECT_EQ(phenomena.sequence_length, 4);
-}
 
 TEST(Analyze, FindsThePlantedProducerAndStepDownAndNothingElse) {
   const Phenomena phenomena = Analyze(PlantedModel(2), PlantedIds(2, 5, kLength), {.batch = 2}, "dense");
@@ -170,7 +107,7 @@ TEST(Observers, LeaveLogitsEqualBitByBit) {
   const Tensor ids = RandomIds(4, 2, 20, model.config.V);
   SeesAll all;
   EXPECT_TRUE(at::equal(Logits(model, ids, &all), Logits(model, ids)));
-  EXPECT_EQ(all.seen, 3 * 14 + 2);  // 13 sites of 3 blocks, final norm, logits
+  EXPECT_EQ(all.seen, 3 * 14 + 2);  // 14 sites of 3 blocks, final norm, logits
 }
 
 TEST(FindSuperWeights, FindsThePlantedOneAndLeavesTheModelUntouched) {
@@ -214,6 +151,30 @@ TEST(FindSuperWeights, PassesOverBlocksWithoutAnFfn) {
   const std::vector<SuperWeight> found = FindSuperWeights(model, PlantedIds(7, 1, 16), 50);
   ASSERT_FALSE(found.empty());
   EXPECT_EQ(found[0].block, Planted::kUpBlock);
+}
+
+TEST(SmolAnalyze, FindsWhoMakesTheSpikesOfSmolLM2) {
+  if (!std::filesystem::exists(ModelPath())) GTEST_SKIP() << "no model; scripts/setup fetches it";
+  const Model model = LoadModel(ModelPath(), at::kFloat, at::kCPU);
+  const auto tokenizer = Tokenizer::Open(ModelPath());
+  const Tensor windows = PackWindows(*tokenizer, ReadCorpus({DataPath("c4/c4-sample.jsonl"), 0, 200}), 2, 512, 0);
+  const Phenomena found = Analyze(model, windows, {}, "smollm2", tokenizer.get());
+  EXPECT_EQ(found.spike_channels.at(0), 507);
+  const auto has = [&](int64_t block, int64_t index, NeuronRole role) {
+    return std::any_of(found.neurons.begin(), found.neurons.end(), [&](const SpikeNeuron& neuron) {
+      return neuron.block == block && neuron.index == index && neuron.role == role;
+    });
+  };
+  EXPECT_TRUE(has(2, 90, NeuronRole::kStepUp));
+  EXPECT_TRUE(has(11, 1229, NeuronRole::kStepUp));
+  EXPECT_TRUE(has(11, 1487, NeuronRole::kStepUp));
+  EXPECT_TRUE(has(28, 678, NeuronRole::kStepDown));
+  // A reference implementation gives 24,215 after block 11, a sink rate of 0.80 and F-Attn 0.35 on other text.
+  EXPECT_NEAR(found.blocks[11].ffn.residual_max, 24500, 2000);
+  EXPECT_NEAR(found.sink_rate, 0.77, 0.08);
+  EXPECT_NEAR(found.first_token_mass, 0.35, 0.04);
+  EXPECT_GT(found.blocks[15].post_norm.energy_share, 0.95);
+  EXPECT_GT(found.blocks[15].post_norm.cosine, 0.99);
 }
 
 }  // namespace

@@ -150,6 +150,57 @@ TEST_F(EndToEnd, MistakesInFilesAndRecipesAreOneLineEach) {
   EXPECT_NE(gathered.err.find("2 errors; nothing was run."), std::string::npos) << gathered.err;
 }
 
+TEST_F(EndToEnd, AnalysisWritesPhenomenaAndAPageAndComparesTwoModels) {
+  const fs::path out = folder_ / "analysis";
+  const std::vector<std::string> arguments = {"analyze", ModelPath().string(), "--tokens", "512",
+                                              "--out",   out.string(),         "-q"};
+  const Outcome alone = RunCommand(arguments);
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  EXPECT_NE(alone.out.find("(11, 1229)        step-up"), std::string::npos) << alone.out;
+  EXPECT_NE(alone.out.find("report: " + (out / "analysis.html").string()), std::string::npos);
+  const Json json = ReadJson(out / "SmolLM2-135M-Instruct.Q4_1.json");
+  EXPECT_EQ(json.at("schema"), "espalier.phenomena/2");
+  EXPECT_EQ(json.at("spike_channels").at(0), 507);
+  for (const char* fetched : {"src=\"", "<link", "url("})  // the page needs nothing but itself
+    EXPECT_EQ(ReadFile(out / "analysis.html").find(fetched), std::string::npos) << fetched;
+
+  std::vector<std::string> twice = arguments;
+  twice.insert(twice.begin() + 2, ModelPath().string());
+  twice.push_back("scan=false");
+  const Outcome same = RunCommand(twice);
+  EXPECT_EQ(same.code, 0) << same.out << same.err;  // no flag between a model and itself
+  EXPECT_TRUE(fs::exists(out / "SmolLM2-135M-Instruct.Q4_1 (2).json"));
+}
+
+TEST_F(EndToEnd, AnInterventionShowsWhatANeuronIsFor) {
+  const Outcome outcome = RunCommand({"intervene", ModelPath().string(), "--do", "neuron:11.1229+11.1487", "--do",
+                                      "control:11x10", "--windows", "2", "--window", "256", "--tokens", "512", "--json",
+                                      (folder_ / "ablation.json").string(), "-q"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json rows = ReadJson(folder_ / "ablation.json").at("rows");
+  ASSERT_EQ(rows.size(), 3u);
+  const auto perplexity = [&](size_t row) { return rows[row].at("perplexity").at(0).get<double>(); };
+  EXPECT_GT(perplexity(1), 1.5 * perplexity(0)) << outcome.out;        // the two producers hold the model up
+  EXPECT_NEAR(perplexity(2) / perplexity(0), 1, 0.02) << outcome.out;  // ten others do not
+  EXPECT_NE(outcome.out.find("step_up_lost"), std::string::npos) << outcome.out;
+}
+
+TEST_F(EndToEnd, MistakesInAnalysesAreOneLineEach) {
+  const std::string model = ModelPath().string();
+  ExpectMistake({"analyze", "-q"}, "0 models; expected one, or two to compare");
+  ExpectMistake({"analyze", model, "spike_ration=3", "-q"}, "Nearest: spike_ratio");
+  ExpectMistake({"analyze", model, "--tokens", "100", "-q"}, "expected at least one window of 64");
+  ExpectMistake({"intervene", model, "--do", "neuron:11", "-q"}, "intervention 'neuron:11': expected one of");
+  ExpectMistake({"intervene", model, "--text", "eval/data/c4/c4-sample.jsonl@9-2", "-q"},
+                "expected PATH or PATH@FIRST-LAST");
+  const fs::path other = folder_ / "other";
+  fs::create_directories(other);
+  WriteFile(other / "config.json", R"({"model_type": "mamba2"})");
+  WriteFile(other / "model.safetensors",
+            ReadFile(fs::path(ESPALIER_SOURCE_DIR) / "tests/model/fixtures/tiny-llama/model.safetensors"));
+  ExpectMistake({"analyze", other.string(), "-q"}, "tokenizer.json");
+}
+
 TEST_F(EndToEnd, ASecondRunOnTheSameFolderIsRefused) {
   const FileLock lock(folder_ / "busy/.lock");
   ExpectMistake(SmallRun(folder_.path(), "busy", {"-q"}), "another run (process");

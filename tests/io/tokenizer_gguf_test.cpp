@@ -1,6 +1,7 @@
 // Tokenizers from GGUF metadata: files made by hand, right and wrong.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <map>
 
@@ -57,6 +58,28 @@ Metadata Small() {
   return metadata;
 }
 
+Value Reals(const std::vector<float>& reals) {
+  std::string bytes;
+  for (const float real : reals) bytes += Raw(real);
+  return {hostile::kArray, Array(hostile::kF32, reals.size(), bytes)};
+}
+
+Value BoolValue(bool value) {
+  return {hostile::kBool, Raw(uint8_t{value})};
+}
+
+// 0 <unk>, 1 <s>, 2 </s>, 3 the byte 0xC3, 4 the byte 0xA9, 5 ▁, 6 a, 7 b, 8 ab, 9 ▁a, 10 bab, 11 <t> (user defined).
+Metadata Scored() {
+  Metadata metadata;
+  metadata["general.architecture"] = TextValue("llama");
+  metadata["tokenizer.ggml.model"] = TextValue("llama");
+  metadata["tokenizer.ggml.tokens"] =
+      Texts({"<unk>", "<s>", "</s>", "<0xC3>", "<0xA9>", "▁", "a", "b", "ab", "▁a", "bab", "<t>"});
+  metadata["tokenizer.ggml.token_type"] = Types({2, 3, 3, 6, 6, 1, 1, 1, 1, 1, 1, 4});
+  metadata["tokenizer.ggml.scores"] = Reals({0, 0, 0, 0, 0, -9, -9, -9, -2, -1, -3, 0});
+  return metadata;
+}
+
 class TokenizerGguf : public testing::Test {
  protected:
   std::filesystem::path Write(const Metadata& metadata) {
@@ -66,8 +89,7 @@ class TokenizerGguf : public testing::Test {
     return folder_ / "x.gguf";
   }
   // What is said of the small file with one entry changed (or, without a type, removed); without the file's name.
-  std::string Refusal(const std::string& key, const Value& value) {
-    Metadata metadata = Small();
+  std::string Refusal(const std::string& key, const Value& value, Metadata metadata = Small()) {
     metadata[key] = value;
     if (value.type < 0) metadata.erase(key);
     const std::filesystem::path path = Write(metadata);
@@ -96,7 +118,7 @@ TEST_F(TokenizerGguf, FollowsTheFamilyUnlessTheFileSaysOtherwise) {
   metadata["tokenizer.ggml.add_bos_token"] = {hostile::kBool, Raw(uint8_t{0})};
   EXPECT_FALSE(Tokenizer::Open(Write(metadata))->adds_bos());
   metadata["tokenizer.ggml.pre"] = TextValue("qwen2");
-  EXPECT_TRUE(ReadTokenizerGguf(GgufFile(Write(metadata))).nfc);
+  EXPECT_EQ(ReadTokenizerGguf(GgufFile(Write(metadata))).normalizers, std::vector<NormalizeStep>{NormalizeStep{}});
 }
 
 TEST_F(TokenizerGguf, HasTheFingerprintOfTheFilesItSaves) {
@@ -113,8 +135,9 @@ TEST_F(TokenizerGguf, HasTheFingerprintOfTheFilesItSaves) {
 }
 
 TEST_F(TokenizerGguf, RefusesOtherModelsAndPreTokenizersByName) {
-  EXPECT_EQ(Refusal("tokenizer.ggml.model", TextValue("llama")),
-            "tokenizer.ggml.model is 'llama', which is not supported; supported: gpt2 (byte-level BPE)");
+  EXPECT_EQ(Refusal("tokenizer.ggml.model", TextValue("t5")),
+            "tokenizer.ggml.model is 't5', which is not supported; supported: gpt2 (byte-level BPE), llama "
+            "(SentencePiece BPE)");
   EXPECT_EQ(
       Refusal("tokenizer.ggml.pre", TextValue("tekken")),
       "tokenizer.ggml.pre is 'tekken', which is not supported; supported: gpt-2 (GPT-2), smollm (SmolLM2), starcoder "
@@ -141,6 +164,79 @@ TEST_F(TokenizerGguf, RefusesPartsThatDoNotFitTogether) {
             "tokens 1 and 3 are both 'a'");
   EXPECT_EQ(Refusal("tokenizer.ggml.tokens", Texts({})),
             "tokenizer.ggml.token_type has 7 entries, expected 0, one for each token");
+}
+
+// "▁ab": ▁a (-1) comes before ab (-2). "▁bab": ab, then bab. "é" has byte tokens, "x" has none and is <unk>.
+TEST_F(TokenizerGguf, MergesTheBestScoreFirstAndFallsBackToBytes) {
+  const auto tokenizer = Tokenizer::Open(Write(Scored()));
+  EXPECT_EQ(tokenizer->Encode("ab"), (std::vector<int32_t>{9, 7}));
+  EXPECT_EQ(tokenizer->Encode("bab"), (std::vector<int32_t>{5, 10}));
+  EXPECT_EQ(tokenizer->Encode("éx"), (std::vector<int32_t>{5, 3, 4, 0}));
+  EXPECT_EQ(tokenizer->Encode("</s>b<t>"), (std::vector<int32_t>{2, 5, 7, 11}));
+  EXPECT_EQ(tokenizer->Encode(""), std::vector<int32_t>{});
+  EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{9, 7, 5, 3, 4}), "ab é");
+}
+
+// Of aab and bba both scores are -2: the leftmost pair decides, whichever token it makes.
+TEST_F(TokenizerGguf, MergesTheLeftmostOfEqualScores) {
+  Metadata metadata = Scored();
+  metadata["tokenizer.ggml.add_space_prefix"] = BoolValue(false);
+  metadata["tokenizer.ggml.tokens"] = Texts({"<unk>", "<s>", "</s>", "c", "d", "▁", "a", "b", "ab", "ba", "x", "<t>"});
+  metadata["tokenizer.ggml.token_type"] = Types({2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 4});
+  metadata["tokenizer.ggml.scores"] = Reals({0, 0, 0, 0, 0, -9, -9, -9, -2, -2, -9, 0});
+  const auto tokenizer = Tokenizer::Open(Write(metadata));
+  EXPECT_EQ(tokenizer->Encode("aba"), (std::vector<int32_t>{8, 6}));
+  EXPECT_EQ(tokenizer->Encode("bab"), (std::vector<int32_t>{9, 7}));
+}
+
+// llama.cpp's defaults for this kind: ids 1, 2 and 0, a space in front and <s>.
+TEST_F(TokenizerGguf, TakesWhatLlamaCppTakesWhereASentencePieceFileIsSilent) {
+  const TokenizerSpec spec = ReadTokenizerGguf(GgufFile(Write(Scored())));
+  EXPECT_EQ(spec.bos, 1);
+  EXPECT_EQ(spec.eos, 2);
+  EXPECT_EQ(spec.unknown, 0);
+  EXPECT_TRUE(spec.adds_bos);
+  EXPECT_FALSE(spec.adds_eos);
+  Metadata metadata = Scored();
+  metadata["tokenizer.ggml.add_bos_token"] = metadata["tokenizer.ggml.add_space_prefix"] = BoolValue(false);
+  metadata["tokenizer.ggml.bos_token_id"] = IdValue(2);
+  const auto tokenizer = Tokenizer::Open(Write(metadata));
+  EXPECT_FALSE(tokenizer->adds_bos());
+  EXPECT_EQ(tokenizer->bos(), 2);
+  EXPECT_EQ(tokenizer->Encode("ab"), std::vector<int32_t>{8});
+  EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{9, 7}), " ab");
+}
+
+TEST_F(TokenizerGguf, SavesBothEndsOfATextAndTheFingerprintOfScores) {
+  Metadata metadata = Scored();
+  metadata["tokenizer.ggml.add_eos_token"] = BoolValue(true);
+  const auto tokenizer = Tokenizer::Open(Write(metadata));
+  tokenizer->Save(folder_ / "saved");
+  const auto saved = Tokenizer::Open(folder_ / "saved");
+  EXPECT_EQ(saved->Fingerprint(), tokenizer->Fingerprint());
+  EXPECT_EQ(saved->Encode("ab bab<t>éx"), tokenizer->Encode("ab bab<t>éx"));
+  EXPECT_TRUE(saved->adds_bos());
+  EXPECT_EQ(saved->bos(), 1);
+  const std::string json = ReadFile(folder_ / "saved" / "tokenizer.json");
+  EXPECT_NE(json.find("\"single\": [\n      {\n        \"SpecialToken\": {\n          \"id\": \"<s>\""),
+            std::string::npos);
+  EXPECT_NE(ReadFile(folder_ / "saved" / "tokenizer_config.json").find("\"add_eos_token\": true"), std::string::npos);
+}
+
+TEST_F(TokenizerGguf, RefusesScoresThatDoNotFit) {
+  const auto refusal = [&](const char* key, const Value& value) { return Refusal(key, value, Scored()); };
+  EXPECT_EQ(refusal("tokenizer.ggml.scores", Reals({1, 2})),
+            "tokenizer.ggml.scores has 2 entries, expected 12, one for each token");
+  EXPECT_EQ(refusal("tokenizer.ggml.scores", Reals({0, 0, 0, 0, 0, NAN, 0, 0, 0, 0, 0, 0})),
+            "tokenizer.ggml.scores[5]: found nan, expected a finite number");
+  EXPECT_NE(refusal("tokenizer.ggml.scores", {-1, ""}).find("no key 'tokenizer.ggml.scores'"), std::string::npos);
+  EXPECT_NE(refusal("tokenizer.ggml.scores", Types({1})).find("an array of real numbers"), std::string::npos);
+  EXPECT_EQ(refusal("tokenizer.ggml.tokens",
+                    Texts({"<unk>", "<s>", "</s>", "3", "4", std::string(1025, 'x'), "6", "7", "8", "9", "10", "<t>"})),
+            "tokenizer.ggml.scores[5]: the token has 1025 bytes, expected at most 1024");
+  EXPECT_EQ(refusal("tokenizer.ggml.tokens",
+                    Texts({"<unk>", "<s>", "</s>", "3", "4", "\xE2\x96", "6", "7", "8", "9", "10", "<t>"})),
+            "token 5 is '\uFFFD', expected valid UTF-8");
 }
 
 TEST_F(TokenizerGguf, RefusesArraysOfAnotherKind) {

@@ -87,6 +87,28 @@ TEST(BpeModel, TakesAWholePieceFromTheVocabularyOnlyWithIgnoreMerges) {
   EXPECT_EQ(Encode(spec, "dd"), (std::vector<int32_t>{7}));
 }
 
+// <0xC3> and <0xA9> are the bytes of é, of x there is none. PyPI tokenizers 0.23 lets the bytes overtake the unknown.
+TEST(BpeModel, FallsBackToBytesWhereACharacterHasNoToken) {
+  TokenizerSpec spec;
+  spec.byte_fallback = true;
+  spec.tokens = {"a", "é", "<0xC3>", "<0xA9>", "<unk>", "aé", "<0xc3>"};
+  spec.merges = {{0, 1, 5}};
+  spec.unknown = 4;
+  EXPECT_EQ(Encode(spec, "aéa"), (std::vector<int32_t>{5, 0}));
+  spec.tokens[1] = "e";
+  spec.merges.clear();
+  EXPECT_EQ(Encode(spec, "aéa"), (std::vector<int32_t>{0, 2, 3, 0}));
+  EXPECT_EQ(Encode(spec, "xéxa"), (std::vector<int32_t>{2, 3, 4, 4, 0}));
+  spec.fuse_unknown = true;
+  EXPECT_EQ(Encode(spec, "xéxa"), (std::vector<int32_t>{2, 3, 4, 0}));
+}
+
+TEST(BpeModel, MergesTheLeftmostOfEqualRanks) {
+  TokenizerSpec spec = Letters();
+  spec.ranks = {0, 0, 1};
+  EXPECT_EQ(Encode(spec, "abc"), (std::vector<int32_t>{4, 2}));
+}
+
 // A quadratic loop would need hours for this.
 TEST(BpeModel, MergesAMillionBytesInOnePiece) {
   TokenizerSpec spec;
@@ -124,6 +146,38 @@ TEST(Splitter, PrefixesASpaceWhereAsked) {
   step.use_regex = step.prefix_space = true;
   EXPECT_EQ(Split({step}, "ab c"), (Pieces{" ab", " c"}));
   EXPECT_EQ(Split({step}, " ab"), (Pieces{" ab"}));
+}
+
+SplitStep Metaspace(SplitStep::Prepend prepend, bool cut) {
+  SplitStep step;
+  step.kind = SplitStep::Kind::kMetaspace;
+  step.pattern = "_";
+  step.prepend = prepend;
+  step.cut = cut;
+  return step;
+}
+
+// tokenizers/src/pre_tokenizers/metaspace.rs: no second mark where a piece starts with one; every mark starts a piece.
+TEST(Splitter, WritesMarksForSpacesAsMetaspaceDoes) {
+  using Prepend = SplitStep::Prepend;
+  EXPECT_EQ(Split({Metaspace(Prepend::kAlways, true)}, "a  b "), (Pieces{"_a", "_", "_b", "_"}));
+  EXPECT_EQ(Split({Metaspace(Prepend::kAlways, false)}, " a b"), (Pieces{"_a_b"}));
+  EXPECT_EQ(Split({Metaspace(Prepend::kNever, true)}, "a b"), (Pieces{"a", "_b"}));
+  EXPECT_EQ(Split({PatternStep("b"), Metaspace(Prepend::kAlways, false)}, "abc"), (Pieces{"_a", "_b", "_c"}));
+  EXPECT_EQ(Split({PatternStep("b"), Metaspace(Prepend::kFirst, false)}, "abc"), (Pieces{"_a", "b", "c"}));
+  const Splitter splitter({Metaspace(Prepend::kFirst, false)}, "test");
+  Splitter::Scratch scratch;
+  splitter.Split("a", scratch, false);
+  EXPECT_EQ(scratch.pieces().front(), "a");
+}
+
+TEST(Splitter, CutsBehindATextAndBeforeWords) {
+  SplitStep step;
+  step.kind = SplitStep::Kind::kAfter;
+  step.pattern = " ";
+  EXPECT_EQ(Split({step}, "  a b"), (Pieces{" ", " ", "a ", "b"}));
+  step.kind = SplitStep::Kind::kWords;
+  EXPECT_EQ(Split({step}, "  a b  "), (Pieces{"  a", " b", "  "}));
 }
 
 TEST(Splitter, KeepsWhatAPatternLeavesOutAndSurvivesEmptyMatches) {

@@ -105,8 +105,8 @@ class TokenizerFile : public testing::Test {
     WriteFile(folder_ / "tokenizer.json", json.dump());
     return folder_ / "tokenizer.json";
   }
-  std::string Refusal(const std::function<void(nlohmann::json&)>& change) {
-    const std::filesystem::path path = Changed("gpt-2", change);
+  std::string Refusal(const std::function<void(nlohmann::json&)>& change, const std::string& family = "gpt-2") {
+    const std::filesystem::path path = Changed(family, change);
     const std::string message = MessageOf([&] { Tokenizer::FromJson(path); });
     const std::string start = path.string() + ": ";
     return message.starts_with(start) ? message.substr(start.size()) : "no file named: " + message;
@@ -121,23 +121,55 @@ TEST_F(TokenizerFile, RefusesWhatIsNotSupportedNamingTheKey) {
     return Refusal([&](nlohmann::json& json) { json[nlohmann::json::json_pointer(pointer)] = value; });
   };
   EXPECT_EQ(refusal("/model/type", "Unigram"),
-            "model.type: found \"Unigram\", expected \"BPE\" (byte-level): other models are not supported");
-  EXPECT_EQ(refusal("/model/byte_fallback", true),
-            "model.byte_fallback: found true, expected false: only byte-level BPE is supported");
+            "model.type: found \"Unigram\", expected \"BPE\": other models are not supported");
+  EXPECT_NE(refusal("/model/byte_fallback", true).find("expected no ByteLevel, because model.byte_fallback is true"),
+            std::string::npos);
   EXPECT_EQ(refusal("/model/dropout", 0.5), "model.dropout: found 0.5, expected null: ids would be random");
   EXPECT_EQ(refusal("/model/end_of_word_suffix", "</w>"),
             "model.end_of_word_suffix: found \"</w>\", expected null or \"\": others are not supported");
-  EXPECT_EQ(
-      refusal("/normalizer", {{"type", "NFKC"}}),
-      "normalizer.type: found \"NFKC\", expected NFC, a Sequence of it, or no normalizer: others are not supported");
-  EXPECT_EQ(refusal("/pre_tokenizer", {{"type", "Metaspace"}}),
-            "pre_tokenizer.type: found \"Metaspace\", expected Split, Digits, ByteLevel or a Sequence of them: others "
-            "are not supported");
-  EXPECT_EQ(
-      refusal("/pre_tokenizer", nullptr),
-      "pre_tokenizer: found null, expected a pre-tokenizer that ends with ByteLevel: only byte-level BPE is supported");
+  EXPECT_EQ(refusal("/normalizer", {{"type", "NFKC"}}),
+            "normalizer.type: found \"NFKC\", expected NFC, Prepend, Replace, a Sequence of them, or no normalizer: "
+            "others are "
+            "not supported");
+  EXPECT_EQ(refusal("/pre_tokenizer", {{"type", "Whitespace"}}),
+            "pre_tokenizer.type: found \"Whitespace\", expected Split, Digits, ByteLevel, Metaspace or a Sequence of "
+            "them: others are not supported");
+  EXPECT_EQ(refusal("/pre_tokenizer", nullptr),
+            "pre_tokenizer: found null, expected exactly one ByteLevel, as the last pre-tokenizer, because "
+            "model.byte_fallback is false");
   EXPECT_EQ(refusal("/pre_tokenizer", {{"type", "Split"}, {"behavior", "Removed"}}),
-            "pre_tokenizer.behavior: found \"Removed\", expected \"Isolated\": other behaviours are not supported");
+            "pre_tokenizer.behavior: found \"Removed\", expected \"Isolated\" or \"MergedWithPrevious\": other "
+            "behaviours are not supported");
+}
+
+TEST_F(TokenizerFile, RefusesStepsOfByteFallbackThatAreNotSupported) {
+  const auto refusal = [&](const std::string& pointer, const nlohmann::json& value) {
+    return Refusal([&](nlohmann::json& json) { json[nlohmann::json::json_pointer(pointer)] = value; }, "llama-2");
+  };
+  EXPECT_EQ(
+      refusal("/normalizer/normalizers/1/pattern", {{"Regex", " +"}}),
+      "normalizer.normalizers[1].pattern: found {\"Regex\":\" +\"}, expected {\"String\": ...}: other patterns are "
+      "not supported");
+  EXPECT_EQ(refusal("/normalizer/normalizers/1/pattern", {{"String", ""}}),
+            "normalizer.normalizers[1].pattern.String: found \"\", expected a text that is not empty");
+  EXPECT_EQ(refusal("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}),
+            "pre_tokenizer.prepend_scheme: found \"last\", expected \"always\", \"first\" or \"never\"");
+  EXPECT_EQ(
+      refusal("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"add_prefix_space", false}}),
+      "pre_tokenizer.add_prefix_space: found false, expected prepend_scheme \"never\" beside it, as PyPI tokenizers "
+      "does");
+  EXPECT_EQ(
+      refusal(
+          "/pre_tokenizer",
+          {{"type", "Split"}, {"behavior", "MergedWithPrevious"}, {"pattern", {{"String", " "}}}, {"invert", true}}),
+      "pre_tokenizer.invert: found true, expected false");
+  EXPECT_EQ(refusal("/decoder", nullptr), "decoder: found null, expected an object");
+  EXPECT_EQ(
+      refusal("/decoder/decoders/0/type", "WordPiece"),
+      "decoder.decoders[0].type: found \"WordPiece\", expected Replace, ByteFallback, Fuse, Strip, Metaspace or a "
+      "Sequence of them: others are not supported");
+  EXPECT_EQ(refusal("/decoder/decoders/3/start", -1),
+            "decoder.decoders[3].start: found -1, expected a number from 0 to 4194303");
 }
 
 TEST_F(TokenizerFile, RefusesVocabulariesThatContradictThemselves) {
@@ -196,15 +228,16 @@ TEST_F(TokenizerFile, SavesTheFilesOfAFolderByteForByte) {
   Changed("qwen2", [](nlohmann::json&) {});
   WriteConfig("{\"eos_token\":   \"<|end|>\"}");
   WriteFile(folder_ / "chat_template.jinja", "{{ messages }}");
+  WriteFile(folder_ / "tokenizer.model", "SentencePiece's own");
   WriteFile(folder_ / "model.safetensors", "not a tokenizer file");
   Tokenizer::Open(folder_.path())->Save(folder_ / "out");
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model"})
     EXPECT_EQ(ReadFile(folder_ / "out" / name), ReadFile(folder_ / name)) << name;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out" / "model.safetensors"));
 }
 
 TEST_F(TokenizerFile, WritesATokenizerThatReadsAsTheSame) {
-  for (const char* family : kFamilies) {
+  for (const char* family : {"gpt-2", "smollm2", "llama-3", "qwen2", "llama-2", "mistral", "gemma-3", "metaspace"}) {
     TokenizerSpec spec = ReadTokenizerJson(kFixtures / family / "tokenizer.json");
     spec.folder.reset();  // as if it came from GGUF
     spec.bos = spec.added[0].id;
@@ -215,7 +248,9 @@ TEST_F(TokenizerFile, WritesATokenizerThatReadsAsTheSame) {
     EXPECT_EQ(again.tokens, spec.tokens);
     EXPECT_EQ(again.merges, spec.merges);
     EXPECT_EQ(again.added, spec.added);
+    EXPECT_EQ(again.normalizers, spec.normalizers);
     EXPECT_EQ(again.steps, spec.steps);
+    EXPECT_EQ(again.decoders, spec.decoders);
     EXPECT_EQ(again.adds_bos, true);
     EXPECT_EQ(again.bos, spec.bos);
     EXPECT_EQ(MakeTokenizer(again)->Fingerprint(), tokenizer->Fingerprint());
@@ -235,9 +270,35 @@ TEST(Tokenizer, FingerprintsWhatDecidesIds) {
   EXPECT_FALSE(changed([](TokenizerSpec& s) { s.added[0].special = !s.added[0].special; }));
   EXPECT_TRUE(changed([](TokenizerSpec& s) { std::swap(s.merges[0], s.merges[1]); }));
   EXPECT_TRUE(changed([](TokenizerSpec& s) { s.steps.erase(s.steps.begin()); }));
-  EXPECT_TRUE(changed([](TokenizerSpec& s) { s.nfc = true; }));
+  EXPECT_TRUE(changed([](TokenizerSpec& s) { s.normalizers.push_back({}); }));
   EXPECT_TRUE(changed([](TokenizerSpec& s) { s.added[0].lstrip = true; }));
   EXPECT_TRUE(changed([](TokenizerSpec& s) { s.tokens.back() += "x"; }));
+}
+
+// The post-processor of Llama-2 is <s> $A, that of Gemma <bos> $A; the added token in front of a text is none of
+// theirs.
+TEST(Tokenizer, StartsTextsOfSentencePieceKindWithTheirBeginningOfSequence) {
+  for (const auto& [family, bos] : {std::pair{"llama-2", "<s>"}, {"mistral", "<s>"}, {"gemma-3", "<bos>"}}) {
+    const auto tokenizer = Tokenizer::Open(kFixtures / family);
+    EXPECT_TRUE(tokenizer->adds_bos()) << family;
+    EXPECT_EQ(tokenizer->bos(), tokenizer->Encode(bos)[0]) << family;
+  }
+  EXPECT_FALSE(Tokenizer::Open(kFixtures / "metaspace")->adds_bos());
+}
+
+// Words are merged one by one where no token reaches across them, and only there. The first text is one word of
+// SentencePiece; the merge a▁b of the second makes cutting wrong.
+TEST(Tokenizer, MergesAcrossWordsWhereAVocabularyDoes) {
+  TokenizerSpec spec;
+  spec.origin = "test";
+  spec.byte_fallback = true;
+  spec.tokens = {"a", "b", "\u2581", "\u2581b", "\u2581\u2581"};
+  spec.merges = {{2, 1, 3}, {2, 2, 4}};
+  spec.normalizers = {{NormalizeStep::Kind::kReplace, " ", kSpaceMark}};
+  EXPECT_EQ(MakeTokenizer(spec)->Encode("a b  b"), (std::vector<int32_t>{0, 3, 2, 3}));
+  spec.tokens.push_back("a\u2581b");
+  spec.merges.push_back({0, 3, 5});
+  EXPECT_EQ(MakeTokenizer(spec)->Encode("a b  b"), (std::vector<int32_t>{5, 2, 3}));
 }
 
 TEST(Tokenizer, SaysWhatItCanOpen) {

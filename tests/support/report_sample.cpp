@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "espalier/core/random.h"
+#include "support/phenomena_sample.h"
 
 namespace espalier {
 namespace {
@@ -95,41 +96,6 @@ Results Speed(const std::string& model, double prefill, double decode) {
           {{"batch", "1"}, {"prefill", "1024"}, {"decode", "64"}, {"threads", "2"}},
           {{"prefill_tokens_per_second", prefill, "tokens/s", 5, prefill * 0.984375, prefill * 1.015625, ""},
            {"decode_tokens_per_second", decode, "tokens/s", 5, decode * 0.984375, decode * 1.015625, ""}}};
-}
-
-constexpr double kPeak[kBlocks] = {31,    173,   810,   812,   815,   815,   817,   818,   402,   140,
-                                   102,   24215, 24218, 24222, 24225, 24227, 24230, 24236, 24241, 24248,
-                                   24255, 24263, 24270, 24281, 24290, 24301, 24315, 24322, 9915,  49};
-constexpr double kSinks[kBlocks] = {0.02, 0.11, 0.62, 0.71, 0.76, 0.79, 0.8,  0.77, 0.7,  0.66,
-                                    0.41, 0.38, 0.83, 0.88, 0.9,  0.91, 0.93, 0.92, 0.96, 0.94,
-                                    0.95, 0.93, 0.9,  0.91, 0.86, 0.88, 0.84, 0.77, 0.52, 0.31};
-
-// `model` 0: dense, 1: pruned, 2: healed; the later two differ a little, as measured ones do.
-Phenomena SamplePhenomena(const std::string& name, uint64_t model) {
-  Phenomena phenomena;
-  phenomena.model = name;
-  phenomena.sequences = 16;
-  phenomena.sequence_length = 512;
-  phenomena.sink_rate = 0.8 - 0.0625 * static_cast<double>(model);
-  phenomena.first_token_mass = 0.35 - 0.015625 * static_cast<double>(model);
-  phenomena.spike_channels = {14, 247, 507};
-  phenomena.step_up = {{2, false}, {11, false}};
-  phenomena.step_down = {{8, false}, {9, false}, {28, false}, {29, false}};
-  for (uint64_t i = 0; i < kBlocks; ++i) {
-    const double change = model == 0 ? 1 : 0.75 + 0.375 * RandomUnit(3, model, i);
-    BlockPhenomena block;
-    block.ffn.residual_max = kPeak[i] * change;
-    block.ffn.residual_median = 0.7 + 0.390625 * static_cast<double>(i) * change;
-    block.ffn.output_max = i == 11 || i == 28 ? 0.9375 * block.ffn.residual_max : 0.125 * kPeak[i];
-    block.ffn.residual_top = {{507, 0, 0, -block.ffn.residual_max}};
-    block.sink_share = std::min(1.0, kSinks[i] * (model == 0 ? 1 : 0.84375 + 0.25 * RandomUnit(4, model, i)));
-    block.first_token_mass = 0.4375 * block.sink_share;
-    phenomena.blocks.push_back(block);
-  }
-  phenomena.neurons = {{11, 1229, NeuronRole::kStepUp, 2678, 507, 21024, 0, 0},
-                       {28, 678, NeuronRole::kStepDown, 2363, 507, -14207, 0, 0}};
-  phenomena.super_weights = {{11, 507, 1229, 2678, 21024, 7.8506}};
-  return phenomena;
 }
 
 // From 4.08 nats down to about 3.82, with noise.

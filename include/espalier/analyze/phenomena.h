@@ -114,7 +114,7 @@ struct SuperWeight {                       // arXiv 2411.07191
 struct Amplifier {
   int64_t block = 0, channel = 0;
   double norm = 0;          // |U_k|_F
-  double ratio = 0;         // norm over the median norm of all channels of all blocks
+  double ratio = 0;         // norm over the median norm of its block's channels
   double eigenvalue = 0;    // lambda*, of the symmetric part, largest in magnitude
   double dominance = 0;     // lambda*^2 / |S_k|_F^2
   double cosine = 0;        // |cos| of s* with that of the strongest amplifier of the same block
@@ -144,9 +144,9 @@ struct Outliers {
 
 // Share of the vocabulary that spikes when it stands first: arXiv 2603.05498, Table 2.
 struct VocabularyProbe {
-  int64_t block = 0;                // after which it was measured: the last step-up
-  double threshold = 0;             // |h| from which a token spikes: spike_ratio times that block's median
-  int64_t tokens = 0, spiking = 0;  // at position 0
+  int64_t block = 0;     // after which it was measured: the step-up with the largest ratio of maximum to median
+  double threshold = 0;  // |h| from which a token spikes: spike_ratio times that block's median
+  int64_t tokens = 0, spiking = 0;                                  // at position 0
   int64_t later_position = 0, later_tokens = 0, later_spiking = 0;  // control: a sample of the vocabulary further on
   std::vector<OutlierToken> exceptions;  // that do not spike first, at most 50; counts are not used
   double Share() const { return tokens > 0 ? static_cast<double>(spiking) / static_cast<double>(tokens) : 0; }

@@ -20,6 +20,9 @@ struct CalibrateOptions {
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site.
 Statistics Calibrate(const Model& model, const at::Tensor& windows, const CalibrateOptions& options);
 
+// NumericError naming block and site when a value is not finite.
+void CheckFinite(const at::Tensor& values, int64_t block, Site site);
+
 // Which tokens of a batch are outliers in a block: position 0 (nothing before it to attend to: the sink), and tokens
 // whose largest |h| exceeds `ratio` times the median over its window's tokens, before or after the block. A window's
 // outliers depend on no other window. input, output [B, T, C] -> [B, T] bool.

@@ -44,6 +44,7 @@ class GgufFile {
   bool Bool(std::string_view key) const;
   const std::string& Text(std::string_view key) const;
   const std::vector<std::string>& TextList(std::string_view key) const;
+  const std::vector<double>& RealList(std::string_view key) const;
   std::vector<int64_t> IntList(std::string_view key) const;  // a scalar integer gives a list of one
 
  private:

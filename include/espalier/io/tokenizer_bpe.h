@@ -1,5 +1,5 @@
 #pragma once
-// Byte-pair encoding of single pieces, and the byte alphabet in which vocabularies are written.
+// Byte-pair encoding of single pieces, and the two ways in which vocabularies write bytes: an alphabet, and <0xXX>.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -18,6 +18,8 @@ const std::array<char32_t, 256>& ByteAlphabet();
 // The bytes that a vocabulary entry stands for; none when a character is outside the alphabet.
 std::optional<std::string> BytesOfToken(std::string_view token);
 std::string TokenOfBytes(std::string_view bytes);
+// The byte that "<0x0A>" stands for, with capital letters; none when `token` is another text.
+std::optional<unsigned char> ByteOfToken(std::string_view token);
 
 class BpeModel {
  public:
@@ -44,7 +46,7 @@ class BpeModel {
   };
 
   explicit BpeModel(const TokenizerSpec& spec);
-  // Appends the ids of `piece` (plain bytes).
+  // Appends the ids of `piece` (plain bytes; valid UTF-8 with byte fallback).
   void Encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;
 
  private:
@@ -53,13 +55,17 @@ class BpeModel {
     int32_t rank = 0, result = 0;
   };
   const Merge* Find(int32_t left, int32_t right) const;
+  void AddSymbol(std::string_view text, int32_t id);
   void AddMerges(const TokenizerSpec& spec);
+  int32_t NextSymbol(std::string_view piece, size_t& at) const;
   void StartSymbols(std::string_view piece, Scratch& scratch) const;
   void PushCandidate(Scratch& scratch, int32_t position) const;
   void MergeAll(Scratch& scratch) const;
   void EncodeUncached(std::string_view piece, Scratch& scratch, std::vector<int32_t>& out) const;
 
-  std::array<int32_t, 256> id_of_byte_;  // -1: the vocabulary has no token for this byte
+  bool byte_fallback_;
+  std::array<int32_t, 256> id_of_byte_;                    // -1: the vocabulary has no token for this byte
+  std::unordered_map<char32_t, int32_t> id_of_character_;  // only with byte fallback
   std::optional<int32_t> unknown_;
   bool fuse_unknown_;
   std::unordered_map<std::string, int32_t> whole_;  // only with ignore_merges

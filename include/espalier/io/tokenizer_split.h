@@ -26,7 +26,7 @@ class Splitter {
     struct Match;
     std::unique_ptr<Match> match_;
     std::vector<std::string_view> pieces_, next_;
-    std::deque<std::string> prefixed_;  // pieces that got a space in front
+    std::deque<std::string> changed_;  // pieces that are no longer a part of the text
     std::string subject_;
   };
 
@@ -35,7 +35,8 @@ class Splitter {
   ~Splitter();
 
   // The pieces of valid UTF-8 `text`, in scratch.pieces(); they point into `text` or the scratch, until its next use.
-  void Split(std::string_view text, Scratch& scratch) const;
+  // `is_first`: nothing stands before `text` (SplitStep::Prepend::kFirst).
+  void Split(std::string_view text, Scratch& scratch, bool is_first = true) const;
 
   // The end of a chunk that starts `text`: at least `wanted` bytes, and such that what is before and what is behind it
   // split as they would together; text.size() when there is no such place. For the known families that is where a
@@ -47,7 +48,8 @@ class Splitter {
   struct Step;
   void SplitDigits(const Step& step, std::string_view piece, Scratch& scratch) const;
   void SplitPattern(const Step& step, std::string_view piece, std::string_view subject, Scratch& scratch) const;
-  void Apply(const Step& step, std::string_view piece, bool plain, Scratch& scratch) const;
+  void SplitMetaspace(const Step& step, std::string_view piece, bool is_first, Scratch& scratch) const;
+  void Apply(const Step& step, std::string_view piece, bool plain, bool is_first, Scratch& scratch) const;
 
   std::vector<Step> steps_;
   std::string origin_;

@@ -23,6 +23,8 @@ std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D);
 
 // RMSNorm's factor as it is applied: weight, or 1 + weight.
 at::Tensor NormGain(const ModelConfig& config, const at::Tensor& weight);
+// The activation of the FFN's gate, elementwise.
+at::Tensor Activate(const ModelConfig& config, const at::Tensor& x);
 
 at::Tensor Embed(const Model& model, const at::Tensor& ids);  // [B, T] int64 -> [B, T, C]
 at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,

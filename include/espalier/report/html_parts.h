@@ -1,14 +1,15 @@
 #pragma once
-// The parts of the HTML page, in the order in which they appear. A part that the report has nothing for is empty.
+// The parts of the run report's page, in the order in which they appear. A part that the report has nothing for is
+// empty.
 #include <string>
 
 #include "espalier/report/view.h"
 
 namespace espalier {
 
-std::string HtmlHero(const ReportView& view);      // question, verdict, summary
-std::string HtmlTiles(const ReportView& view);     // the three shares, and the ratio on each corpus
-std::string HtmlHeadline(const ReportView& view);  // models against size, perplexity, speed
+std::string HtmlHero(const ReportView& view);        // question, verdict, summary
+std::string HtmlShareTiles(const ReportView& view);  // the three shares, and the ratio on each corpus
+std::string HtmlHeadline(const ReportView& view);    // models against size, perplexity, speed
 std::string HtmlGates(const ReportView& view);
 std::string HtmlNotices(const ReportView& view);
 std::string HtmlCost(const ReportView& view);  // of the plan, dense and pruned
@@ -17,8 +18,6 @@ std::string HtmlPhenomena(const ReportView& view);   // spikes and sinks of each
 std::string HtmlAllFigures(const ReportView& view);  // every metric with its protocol, folded
 std::string HtmlProvenance(const ReportView& view);  // folded
 
-std::string HtmlModelLegend(const ReportView& view);  // of the models that were analysed
-std::string HtmlCycleLegend(const ReportView& view);
 std::string HtmlKeptLegend(const ReportView& view);
 std::string HtmlHealingLegend(const ReportView& view);
 

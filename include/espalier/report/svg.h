@@ -16,8 +16,8 @@ class Svg {
   void Rect(double x, double y, double width, double height, std::string_view css, std::string_view title = "");
   void Path(std::string_view d, std::string_view css, std::string_view title = "");
   void Text(double x, double y, std::string_view text, std::string_view css);
-  // A marker of about 8 pixels: circle, square, triangle, diamond, by `shape` modulo 4.
-  void Marker(double x, double y, size_t shape, std::string_view css, std::string_view title = "");
+  // A marker of about 8 pixels times `scale`: circle, square, triangle, diamond, by `shape` modulo 4.
+  void Marker(double x, double y, size_t shape, std::string_view css, std::string_view title = "", double scale = 1);
   double width() const { return width_; }
   std::string Finish() const;
 

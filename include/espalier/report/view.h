@@ -47,7 +47,8 @@ const ModelSummary* FindModel(const std::vector<ModelSummary>& models, const std
 std::string OverallVerdict(const std::vector<GateOutcome>& gates);
 // What the run found, in one or two sentences.
 std::string Summarize(const ReportInput& input);
-// What pruning must not do to the phenomena of the dense model: a step-up block lost, sinks collapsed.
-std::vector<std::string> PhenomenonFlags(const std::vector<Phenomena>& phenomena);
+// What pruning must not do to the phenomena of the first model (analyze/compare.h), by model; the plan says which
+// neurons were cut.
+std::vector<std::string> PhenomenonFlags(const ReportInput& input);
 
 }  // namespace espalier
