@@ -11,9 +11,11 @@
 #include "espalier/calibrate/windows.h"
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 #include "espalier/evaluate/ablation.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/load.h"
+#include "espalier/report/analysis.h"
 
 namespace espalier {
 namespace {
@@ -53,13 +55,30 @@ AblationText ReadWindows(const Tokenizer& tokenizer, const std::string& text, in
   return {source.path.stem().string(), all.to(at::kLong).view({windows, window})};
 }
 
+// The whole phenomena of each intervention beside those of the unchanged model.
+void WritePages(const Ablation& ablation, const std::filesystem::path& out) {
+  for (size_t i = 1; i < ablation.rows.size(); ++i) {
+    const AblationRow &before = ablation.rows.front(), &after = ablation.rows[i];
+    Texts flags;
+    for (const PhenomenonFlag& flag : after.flags) flags.push_back(flag.text);
+    std::vector<std::pair<std::string, std::string>> provenance = {{"model", ablation.model},
+                                                                   {"intervention", after.intervention}};
+    for (size_t text = 0; text < ablation.texts.size(); ++text)
+      provenance.emplace_back(
+          fmt::format("perplexity of {}, {} windows of {}", ablation.texts[text], ablation.windows, ablation.window),
+          fmt::format("{:.2f}, before {:.2f}", after.perplexity[text], before.perplexity[text]));
+    WriteFile(out / fmt::format("{}.html", i),
+              RenderAnalysisHtml({before.phenomena, after.phenomena}, flags, provenance));
+  }
+}
+
 int InterveneCommand(const std::vector<std::string>& arguments) {
   po::options_description flags;
   flags.add_options()("do", po::value<Texts>()->composing())(
       "text", po::value<Texts>()->default_value(
                   {"eval/data/wikitext-2/wiki.test.raw", "eval/data/c4/c4-sample.jsonl@700-1000"}, ""))(
       "windows", po::value<int64_t>()->default_value(8))("window", po::value<int64_t>()->default_value(1024))(
-      "tokens", po::value<int64_t>()->default_value(2048))("json", po::value<std::string>()->default_value(""))(
+      "tokens", po::value<int64_t>()->default_value(2048))("out", po::value<std::string>()->default_value(""))(
       "device", po::value<std::string>()->default_value("cpu"));
   const po::variables_map parsed = ParseArguments("intervene", flags, arguments);
   const Texts positional = Positional(parsed);
@@ -87,25 +106,33 @@ int InterveneCommand(const std::vector<std::string>& arguments) {
   const std::string name = path.filename().string();
   if (interventions.empty()) interventions = DefaultInterventions(Analyze(model, analyzed, options, name));
   const Ablation ablation = RunAblation(model, interventions, texts, analyzed, options, name);
-  if (const auto& json = parsed["json"].as<std::string>(); !json.empty()) WriteJson(json, AblationToJson(ablation));
+  std::filesystem::path out = parsed["out"].as<std::string>();
+  if (out.empty()) out = std::filesystem::path("runs/intervene") / path.stem();
+  WriteJson(out / "ablation.json", AblationToJson(ablation));
   std::fputs(AblationTable(ablation).c_str(), stdout);
+  WritePages(ablation, out);
+  std::fputs(fmt::format("\nbefore and after: {}/1.html to {}.html\n", out.string(), interventions.size()).c_str(),
+             stdout);
   return kExitPass;
 }
 
 const bool kRegistered = RegisterCommand(
     {"intervene",
      "Change one thing in a model and see what it was for: perplexity and phenomena before and after",
-     "MODEL [--do WHAT ...] [--text PATH[@FIRST-LAST] ...] [--windows N] [--window T] [--tokens N] [--json FILE]",
+     "MODEL [--do WHAT ...] [--text PATH[@FIRST-LAST] ...] [--windows N] [--window T] [--tokens N] [--out FOLDER] "
+     "[--device D]",
      "WHAT is one of\n"
      "  neuron:B.I[+B.I...]  zero FFN neurons (block.index)    control:BxN  zero N other neurons of block B\n"
      "  spike:zero  spike:mean  spike:scale=X  median:zero     the spiking values after each step-up; a control\n"
      "  super_weight:remove  super_weight:scale=X              the weights that espalier analyze finds\n"
      "  bos:B.H[+B.H...]                                       heads that read the first token only\n"
-     "Without --do: what the model's own phenomena suggest. --text may be given several times.\n\n"
+     "Without --do: what the model's own phenomena suggest. --text may be given several times. FOLDER (default\n"
+     "runs/intervene/NAME) gets ablation.json and a page for each intervention, its phenomena beside those of the "
+     "model.\n\n"
      "examples:\n"
      "  espalier intervene models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf\n"
      "  espalier intervene MODEL --do neuron:11.1229+11.1487 --do control:11x10 --windows 2",
-     {"--do", "--text", "--windows", "--window", "--tokens", "--json", "--device"},
+     {"--do", "--text", "--windows", "--window", "--tokens", "--out", "--device"},
      InterveneCommand});
 
 }  // namespace

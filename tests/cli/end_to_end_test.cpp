@@ -173,9 +173,9 @@ TEST_F(EndToEnd, AnalysisWritesPhenomenaAndAPageAndComparesTwoModels) {
 }
 
 TEST_F(EndToEnd, AnInterventionShowsWhatANeuronIsFor) {
-  const Outcome outcome = RunCommand({"intervene", ModelPath().string(), "--do", "neuron:11.1229+11.1487", "--do",
-                                      "control:11x10", "--windows", "2", "--window", "256", "--tokens", "512", "--json",
-                                      (folder_ / "ablation.json").string(), "-q"});
+  const Outcome outcome =
+      RunCommand({"intervene", ModelPath().string(), "--do", "neuron:11.1229+11.1487", "--do", "control:11x10",
+                  "--windows", "2", "--window", "256", "--tokens", "512", "--out", folder_.path().string(), "-q"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const Json rows = ReadJson(folder_ / "ablation.json").at("rows");
   ASSERT_EQ(rows.size(), 3u);
@@ -183,6 +183,7 @@ TEST_F(EndToEnd, AnInterventionShowsWhatANeuronIsFor) {
   EXPECT_GT(perplexity(1), 1.5 * perplexity(0)) << outcome.out;        // the two producers hold the model up
   EXPECT_NEAR(perplexity(2) / perplexity(0), 1, 0.02) << outcome.out;  // ten others do not
   EXPECT_NE(outcome.out.find("step_up_lost"), std::string::npos) << outcome.out;
+  EXPECT_NE(ReadFile(folder_ / "1.html").find("The step-up in block 11"), std::string::npos);
 }
 
 TEST_F(EndToEnd, MistakesInAnalysesAreOneLineEach) {
