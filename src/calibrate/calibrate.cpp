@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include "espalier/calibrate/gradients.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 
@@ -118,6 +119,10 @@ Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateO
   };
   StreamBlocks(model, windows, options.batch, {Site::kBlockInput, Site::kHeadOut, Site::kFfnHidden, Site::kBlockOutput},
                "calibrate", visit);
+  if (options.gradient_tokens > 0) {
+    const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
+    AddLossMass(model, windows.narrow(0, 0, std::min(wanted, windows.size(0))), options.batch / 2, statistics);
+  }
   return statistics;
 }
 

@@ -141,6 +141,13 @@ void Statistics::Merge(const Statistics& other) {
     blocks[l].ffn_hidden.ordinary.Merge(Later(other.blocks[l].ffn_hidden.ordinary, sequences));
     blocks[l].ffn_hidden.outlier.Merge(Later(other.blocks[l].ffn_hidden.outlier, sequences));
   }
+  for (size_t l = 0; l < blocks.size(); ++l)
+    for (const Role consumer : {Role::kO, Role::kDown}) {
+      Tensor& mass = blocks[l].LossMassOf(consumer);
+      const Tensor& more = other.blocks[l].LossMassOf(consumer);
+      if (more.defined()) mass = mass.defined() ? mass + more : more;
+    }
+  gradient_tokens += other.gradient_tokens;
   sequences += other.sequences;
 }
 
@@ -152,12 +159,16 @@ void SaveStatistics(const Statistics& statistics, const std::filesystem::path& p
     SaveMoments(tensors, fmt::format("block{}.head_out.outlier", l), block.head_out.outlier);
     SaveMoments(tensors, fmt::format("block{}.ffn_hidden.ordinary", l), block.ffn_hidden.ordinary);
     SaveMoments(tensors, fmt::format("block{}.ffn_hidden.outlier", l), block.ffn_hidden.outlier);
+    for (const Role consumer : {Role::kO, Role::kDown})
+      if (const Tensor& mass = block.LossMassOf(consumer); mass.defined())
+        tensors[fmt::format("block{}.{}.loss_mass", l, RoleName(consumer))] = mass;
   }
   SaveTensors(path, tensors,
               {{"format", "espalier.statistics/1"},
                {"blocks", std::to_string(statistics.blocks.size())},
                {"sequences", std::to_string(statistics.sequences)},
                {"length", std::to_string(statistics.length)},
+               {"gradient_tokens", std::to_string(statistics.gradient_tokens)},
                {"outlier_ratio", fmt::format("{}", statistics.outlier_ratio)}});
 }
 
@@ -179,6 +190,7 @@ Statistics LoadStatistics(const std::filesystem::path& path) {
   statistics.sequences = static_cast<int64_t>(number("sequences"));
   statistics.length = static_cast<int64_t>(number("length"));
   statistics.outlier_ratio = number("outlier_ratio");
+  statistics.gradient_tokens = static_cast<int64_t>(number("gradient_tokens"));
   const NamedTensors tensors = LoadTensors(path);
   for (int64_t l = 0; l < static_cast<int64_t>(number("blocks")); ++l) {
     BlockStatistics block;
@@ -186,6 +198,14 @@ Statistics LoadStatistics(const std::filesystem::path& path) {
     block.head_out.outlier = LoadMoments(tensors, fmt::format("block{}.head_out.outlier", l), path.string());
     block.ffn_hidden.ordinary = LoadMoments(tensors, fmt::format("block{}.ffn_hidden.ordinary", l), path.string());
     block.ffn_hidden.outlier = LoadMoments(tensors, fmt::format("block{}.ffn_hidden.outlier", l), path.string());
+    for (const Role consumer : {Role::kO, Role::kDown}) {
+      const std::string name = fmt::format("block{}.{}.loss_mass", l, RoleName(consumer));
+      if (!tensors.contains(name)) continue;
+      const Tensor& mass = tensors.at(name);
+      if (mass.dim() != 1) throw IoError(fmt::format("{}: {}: expected one row; calibrate again", path.string(), name));
+      CheckForm(mass, at::kDouble, {mass.size(0)}, name, path.string());
+      block.LossMassOf(consumer) = mass;
+    }
     statistics.blocks.push_back(std::move(block));
   }
   return statistics;

@@ -12,7 +12,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/random.h"
-#include "espalier/heal/loss.h"
+#include "espalier/model/loss.h"
 #include "espalier/model/forward.h"
 
 namespace espalier {

@@ -17,7 +17,7 @@ at::Tensor Standardised(const at::Tensor& score) {
 
 class Global final : public Allocator {
  public:
-  explicit Global(const std::string& normalize) : standardise_(normalize == "zscore") {}
+  explicit Global(const std::string& normalize) : standardise_(normalize == "zscore"), per_cost_(normalize == "cost") {}
 
   Allocation Allocate(const std::vector<UnitGroup>& groups, int64_t target) const override {
     std::vector<Candidate> order;
@@ -25,7 +25,8 @@ class Global final : public Allocator {
       const at::Tensor score =
           (standardise_ ? Standardised(groups[g].score) : groups[g].score).mean(1).contiguous();  // [units]
       const auto value = score.accessor<double, 1>();
-      for (int64_t unit = 0; unit < groups[g].size(); ++unit) order.push_back({value[unit], g, unit});
+      const double scale = per_cost_ && groups[g].cost > 0 ? 1 / static_cast<double>(groups[g].cost) : 1;
+      for (int64_t unit = 0; unit < groups[g].size(); ++unit) order.push_back({scale * value[unit], g, unit});
     }
     std::stable_sort(order.begin(), order.end(),
                      [](const Candidate& a, const Candidate& b) { return a.score < b.score; });
@@ -35,7 +36,7 @@ class Global final : public Allocator {
   }
 
  private:
-  bool standardise_;
+  bool standardise_, per_cost_;
 };
 
 const bool kRegistered = Registry<Allocator>::Register(
@@ -43,8 +44,11 @@ const bool kRegistered = Registry<Allocator>::Register(
      "One ranking over all blocks, of scores standardised within each block and kind",
      "FLAP, arXiv 2312.11983",
      {},
-     {TextOption("normalize", "zscore", "How blocks are made comparable; none is for showing that it is needed")
-          .OneOf({"zscore", "none"})}},
+     {TextOption(
+          "normalize", "zscore",
+          "How units are made comparable: zscore within block and kind; cost: scores that are in units of the loss, "
+          "divided by what the unit costs in the budget; none is for showing that it is needed")
+          .OneOf({"zscore", "cost", "none"})}},
     [](const Options& options) -> std::unique_ptr<Allocator> {
       return std::make_unique<Global>(options.Text("normalize"));
     });

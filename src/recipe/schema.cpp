@@ -30,6 +30,8 @@ std::vector<OptionSpec> CalibrationOptions() {
           "outlier_ratio", CalibrateOptions().outlier_ratio,
           "A token is apart when its largest residual value exceeds this many medians over tokens (arXiv 2410.05265)")
           .AtLeast(1));
+  options.push_back(
+      IntOption("gradient_tokens", 12288, "Tokens whose gradients are taken, for scorers that need them").AtLeast(64));
   return options;
 }
 

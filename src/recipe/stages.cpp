@@ -84,7 +84,9 @@ Json CurveJson(const HealCurve& curve) {
 }  // namespace
 
 bool NeedsStatistics(const Recipe& recipe) {
-  return NeedsFromStatistics(recipe, "moments") || NeedsFromStatistics(recipe, "products");
+  for (const char* what : {"moments", "products", "gradients"})
+    if (NeedsFromStatistics(recipe, what)) return true;
+  return false;
 }
 
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key) {
@@ -106,8 +108,12 @@ std::string CalibrateStage(RunState& state) {
   CalibrateOptions options;
   options.outlier_ratio = state.recipe().Entry("data.calibration").options.Real("outlier_ratio");
   options.products = NeedsFromStatistics(state.recipe(), "products");
-  const Json inputs = {
-      {"data", CalibrationData(state)}, {"outlier_ratio", options.outlier_ratio}, {"products", options.products}};
+  if (NeedsFromStatistics(state.recipe(), "gradients"))
+    options.gradient_tokens = state.recipe().Entry("data.calibration").options.Int("gradient_tokens");
+  const Json inputs = {{"data", CalibrationData(state)},
+                       {"outlier_ratio", options.outlier_ratio},
+                       {"products", options.products},
+                       {"gradient_tokens", options.gradient_tokens}};
   return state.Stage("calibrate", inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
     SaveStatistics(Calibrate(state.dense(), windows, options), output);

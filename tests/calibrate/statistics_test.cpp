@@ -182,7 +182,7 @@ TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
   const Tensor some = at::zeros({2}, at::kDouble);
   EXPECT_NE(message({{"a", some}}, {}).find("no 'sequences' in the metadata"), std::string::npos);
   const std::map<std::string, std::string> metadata = {
-      {"sequences", "1"}, {"length", "2"}, {"outlier_ratio", "64"}, {"blocks", "1"}};
+      {"sequences", "1"}, {"length", "2"}, {"outlier_ratio", "64"}, {"blocks", "1"}, {"gradient_tokens", "0"}};
   EXPECT_NE(message({{"a", some}}, metadata).find("no tensor 'block0.head_out.ordinary.mean'"), std::string::npos);
   std::map<std::string, std::string> bad = metadata;
   bad["blocks"] = "many";

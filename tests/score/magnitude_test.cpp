@@ -24,5 +24,19 @@ TEST(Magnitude, OfAKvGroupMatchesSumsWorkedByHand) {
   EXPECT_TRUE(at::equal(score, at::tensor({17.0, 18.0}, at::kDouble).view({2, 1}))) << score;
 }
 
+TEST(Magnitude, InL1SumsAbsoluteValues) {
+  // Channel 0: 1 + 2 + 0 + 1 + 1 + 3 = 8; channel 1: 1 + 0 + 2 + 2 + 2 + 0 = 7.
+  // Group 0: k 1 + 1, v 2 + 2, q 2 + 1, o 2 + 2: 13. Group 1: k 2, v 1 + 1, q 3, o 1 + 2: 10, the other order than in
+  // l2.
+  const Model model = ModelByHand();
+  Options options(Registry<Scorer>::Find("magnitude").info.options);
+  options.Set("norm", std::string("l1"));
+  const auto scorer = Registry<Scorer>::Create("magnitude", options);
+  const at::Tensor channels = scorer->Score({model, 0, UnitKind::kFfnChannel, nullptr, true});
+  EXPECT_TRUE(at::equal(channels, at::tensor({8.0, 7.0}, at::kDouble).view({2, 1}))) << channels;
+  const at::Tensor groups = scorer->Score({model, 0, UnitKind::kKvGroup, nullptr, true});
+  EXPECT_TRUE(at::equal(groups, at::tensor({13.0, 10.0}, at::kDouble).view({2, 1}))) << groups;
+}
+
 }  // namespace
 }  // namespace espalier

@@ -14,7 +14,8 @@ namespace espalier {
 struct CalibrateOptions {
   bool products = false;      // also co-moments, for least squares
   double outlier_ratio = 64;  // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median across tokens
-  int64_t batch = 8;          // windows at a time
+  int64_t gradient_tokens = 0;  // loss masses over this many of them, whole windows; 0: none
+  int64_t batch = 8;            // windows at a time
 };
 
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site.

@@ -39,13 +39,18 @@ struct SiteStatistics {
 struct BlockStatistics {
   SiteStatistics head_out;    // input of w_o; width H*D
   SiteStatistics ffn_hidden;  // input of w_down; width F
+  // Loss mass of each KV group and each FFN channel (gradients.h), [units] float64; undefined: not measured.
+  at::Tensor kv_group_mass{}, ffn_channel_mass{};
   const SiteStatistics& At(Role consumer) const { return consumer == Role::kO ? head_out : ffn_hidden; }
+  at::Tensor& LossMassOf(Role consumer) { return consumer == Role::kO ? kv_group_mass : ffn_channel_mass; }
+  const at::Tensor& LossMassOf(Role consumer) const { return consumer == Role::kO ? kv_group_mass : ffn_channel_mass; }
 };
 
 struct Statistics {
   int64_t sequences = 0, length = 0;
   double outlier_ratio = 0;
   std::vector<BlockStatistics> blocks;
+  int64_t gradient_tokens = 0;  // behind the loss masses
 
   // The other's sequences count on after these. ShapeError when the models differ.
   void Merge(const Statistics& other);

@@ -1,5 +1,5 @@
 #pragma once
-// The training loss in bounded memory.
+// The next-token loss and recomputed activations: gradients in bounded memory.
 #include <ATen/core/Tensor.h>
 
 #include <functional>

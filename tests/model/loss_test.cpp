@@ -1,4 +1,4 @@
-#include "espalier/heal/loss.h"
+#include "espalier/model/loss.h"
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
