@@ -30,8 +30,8 @@ tiny-sinks/              Llama with sink logits as in gpt-oss and a window of 5 
 tiny-rope-yarn/          YaRN; logits, and logits_untruncated of config-untruncated.json (older spelling, no rounding of
                          the ramp, attention_factor given)
 tiny-rope-linear/        linear scaling; logits. config-older.json says the same with rope_scaling
-tiny-llama/, tiny-qwen2/, tiny-qwen3/
-                         model.gguf: the weights of the folder as llama.cpp's converter writes them (see tiny_gguf.py)
+tiny-qwen2/, tiny-qwen3/ model.gguf: the weights of the folder as llama.cpp's converter writes them (see tiny_gguf.py)
+tiny-llama-gguf/         the same of tiny-llama/; logits
 tiny-gemma3-gguf/        model.gguf and the folder it stands for, in the shape that converter assumes: every 6th layer
                          full, local theta 10000, scale 1/sqrt(head_dim); logits
 tiny-llama3-gguf/        model.gguf of a Llama 3.1: rope_freqs.weight; logits of 64 ids
@@ -339,8 +339,13 @@ def write_llama3_gguf(folder):
 
 
 def write_llama_gguf(folder):
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    write_gguf(folder / "model.gguf", model, load_file(folder / "taps.safetensors"))
+    source = FIXTURES / "tiny-llama"
+    model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager").eval()
+    taps = load_file(source / "taps.safetensors")
+    folder.mkdir(exist_ok=True)
+    write_gguf(folder / "model.gguf", model, taps)
+    kept = {name: taps[name] for name in ("input_ids", "logits")}
+    save_file(kept, folder / "taps.safetensors", metadata=origin())
 
 
 def with_gguf(write):
@@ -365,7 +370,7 @@ WRITERS = {
     "tiny-sinks": write_sinks,
     "tiny-rope-yarn": write_yarn,
     "tiny-rope-linear": write_linear,
-    "tiny-llama": write_llama_gguf,
+    "tiny-llama-gguf": write_llama_gguf,
     "tiny-gemma3-gguf": write_gemma3_gguf,
     "tiny-llama3-gguf": write_llama3_gguf,
 }

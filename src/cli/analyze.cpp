@@ -80,6 +80,7 @@ Request ParseRequest(const Texts& arguments) {
 }
 
 Phenomena AnalyzeOne(const Request& request, const fs::path& path, const Corpus& corpus, std::string name) {
+  LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
   const Model model = LoadModel(path, ParseDtype("float32"), request.device);
   const at::Tensor windows = PackWindows(*tokenizer, corpus, request.tokens / request.length, request.length, 0);

@@ -39,6 +39,7 @@ int EvalCommand(const std::vector<std::string>& arguments) {
   positional.erase(positional.begin());
   const auto& entry = Registry<Evaluator>::Find(parsed["suite"].as<std::string>());
   const auto evaluator = entry.make(OptionsFromArguments(entry.info.options, positional, "eval " + entry.info.name));
+  LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
   const Model model =
       LoadModel(path, ParseDtype(parsed["dtype"].as<std::string>()), ParseDevice(parsed["device"].as<std::string>()));

@@ -95,6 +95,7 @@ int InterveneCommand(const std::vector<std::string>& arguments) {
     for (const std::string& text : parsed["do"].as<Texts>()) interventions.push_back(ParseIntervention(text));
 
   const std::filesystem::path path = positional.front();
+  LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
   std::vector<AblationText> texts;
   for (const std::string& text : parsed["text"].as<Texts>())

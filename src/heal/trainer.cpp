@@ -12,8 +12,8 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/random.h"
-#include "espalier/model/loss.h"
 #include "espalier/model/forward.h"
+#include "espalier/model/loss.h"
 
 namespace espalier {
 namespace {

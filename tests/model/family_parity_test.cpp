@@ -114,7 +114,7 @@ TEST(Families, ReadYarnWithoutTruncationAndWithItsOwnAttentionFactor) {
 
 TEST(Families, ReadTheirGgufFormsToTheSameLogits) {
   const at::NoGradGuard no_grad;
-  for (const char* name : {"tiny-llama", "tiny-qwen2", "tiny-qwen3", "tiny-gemma3-gguf", "tiny-llama3-gguf"}) {
+  for (const char* name : {"tiny-llama-gguf", "tiny-qwen2", "tiny-qwen3", "tiny-gemma3-gguf", "tiny-llama3-gguf"}) {
     const fs::path folder = Fixture(name);
     const Model model = LoadModel(folder / "model.gguf", at::kFloat, at::kCPU);
     const NamedTensors expected = LoadTensors(folder / "taps.safetensors");

@@ -60,7 +60,8 @@ TEST_P(PrunedFamilies, EqualTheirMaskAndComeBackFromDiskBitEqual) {
   const at::Tensor ids = RandomIds(1, 2, 12, model.config.V);
   Model cut = Cut(model, plan);
   EXPECT_LT(CheckCutEqualsMask(cut, Mask(model, plan), ids, 1e-4), 1e-4);
-  const Statistics statistics = Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
+  const Statistics statistics =
+      Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
   Compensate(model, plan, statistics, *Registry<Compensator>::Create("least_squares"), cut);
   const TempFolder temp;
   SaveModel(cut, LetterTokenizer(model.config.V), temp / "pruned");
@@ -74,7 +75,8 @@ TEST_P(PrunedFamilies, EqualTheirMaskAndComeBackFromDiskBitEqual) {
 }
 
 TEST_P(PrunedFamilies, AreScoredByEveryScorer) {
-  const Statistics statistics = Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
+  const Statistics statistics =
+      Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
   for (const std::string& name : Registry<Scorer>::Names())
     for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
       const auto scorer = Registry<Scorer>::Create(name);
