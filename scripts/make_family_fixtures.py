@@ -18,7 +18,7 @@ tiny-qwen2/              biases on q, k and v
 tiny-qwen2-window/       the same with windows from layer max_window_layers = 1 on; logits
 tiny-qwen3/              q_norm and k_norm of head_dim 16
 tiny-qwen3-gated-elementwise/, tiny-qwen3-gated-headwise/
-                         layouts A and B of the fused q_proj of github.com/qiuzh20/gated_attention, which transformers
+                         layouts A and B of the fused q_proj of the authors' repository (qiuzh20/gated_attention), which transformers
                          does not have: GatedAttention below
 tiny-qwen3-next/         layout C; RoPE on half of head_dim; norms that add 1; full attention and dense FFNs everywhere.
                          config-older.json says the same as official checkpoints do
@@ -105,7 +105,7 @@ def gate_score(attention, projected):
 
 
 class GatedAttention(Qwen3Attention):
-    """Attention of modeling_qwen3.py of github.com/qiuzh20/gated_attention. (There qkv_bias goes to o_proj too.)"""
+    """Attention of modeling_qwen3.py of the authors' repository (qiuzh20/gated_attention). (There qkv_bias goes to o_proj too.)"""
 
     def __init__(self, config, layer_idx: int):
         super().__init__(config, layer_idx)
