@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "espalier/core/json.h"
@@ -144,6 +145,17 @@ TEST(Families, ThatAreNotSupportedAreRefusedByNameWithTheListOfThoseThatAre) {
   EXPECT_EQ(MessageWith("tiny-llama", "model_type", "mamba2"),
             ": model_type 'mamba2' is not supported; supported: gemma3_text, llama, mistral, olmo2, qwen2, qwen3, "
             "qwen3_next");
+}
+
+TEST(Families, LocateAWeightThatIsNotANumber) {
+  const TempFolder temp;
+  NamedTensors tensors = LoadTensors(Fixture("tiny-olmo2/model.safetensors"));
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  tensors[name].view({-1})[37] = std::numeric_limits<float>::quiet_NaN();
+  SaveTensors(temp / "model.safetensors", tensors);
+  fs::copy(Fixture("tiny-olmo2/config.json"), temp / "config.json");
+  const std::string message = MessageOf([&] { LoadModel(temp.path(), at::kFloat, at::kCPU); });
+  EXPECT_NE(message.find(name + ": element 37 is not finite (1 such elements)"), std::string::npos) << message;
 }
 
 TEST(Families, RefuseLinearAttentionLayersByName) {
