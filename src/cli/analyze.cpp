@@ -2,7 +2,6 @@
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -39,12 +38,6 @@ struct Request {
   fs::path out;
   std::string plan;
 };
-
-// "runs/x/pruned" is "pruned", "models/a/b.gguf" is "b".
-std::string ModelName(const fs::path& path) {
-  const fs::path last = path.filename().empty() ? path.parent_path() : path;
-  return last.extension() == ".gguf" ? last.stem().string() : last.filename().string();
-}
 
 Request ParseRequest(const Texts& arguments) {
   po::options_description flags;
@@ -94,8 +87,7 @@ Phenomena AnalyzeOne(const Request& request, const fs::path& path, const Corpus&
 NeuronStays StaysByPlan(const std::string& path) {
   if (path.empty()) return nullptr;
   return [plan = PlanFromJson(ReadJson(path), path)](int64_t block, int64_t index) {
-    const auto& kept = plan.blocks.at(static_cast<size_t>(block)).ffn_channels;
-    return std::binary_search(kept.begin(), kept.end(), index);
+    return Keeps(plan.blocks, {block, UnitKind::kFfnChannel, index});
   };
 }
 

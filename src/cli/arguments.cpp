@@ -76,6 +76,11 @@ std::vector<std::string> Positional(const po::variables_map& parsed) {
                                        : std::vector<std::string>();
 }
 
+std::string ModelName(const std::filesystem::path& path) {
+  const std::filesystem::path last = path.filename().empty() ? path.parent_path() : path;
+  return last.extension() == ".gguf" ? last.stem().string() : last.filename().string();
+}
+
 Options OptionsFromArguments(const std::vector<OptionSpec>& specs, const std::vector<std::string>& arguments,
                              const std::string& where) {
   std::map<std::string, OptionValue> values;

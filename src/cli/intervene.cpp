@@ -108,7 +108,7 @@ int InterveneCommand(const std::vector<std::string>& arguments) {
   if (interventions.empty()) interventions = DefaultInterventions(Analyze(model, analyzed, options, name));
   const Ablation ablation = RunAblation(model, interventions, texts, analyzed, options, name);
   std::filesystem::path out = parsed["out"].as<std::string>();
-  if (out.empty()) out = std::filesystem::path("runs/intervene") / path.stem();
+  if (out.empty()) out = std::filesystem::path("runs/intervene") / ModelName(path);
   WriteJson(out / "ablation.json", AblationToJson(ablation));
   std::fputs(AblationTable(ablation).c_str(), stdout);
   WritePages(ablation, out);

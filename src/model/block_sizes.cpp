@@ -109,6 +109,12 @@ bool IsWindowed(const ConfigReader& config, size_t layer) {
                   config.where(), layer, type));
 }
 
+void ReadSwitchedWindows(const ConfigReader& config, ModelConfig& model) {
+  if (!config.Flag("use_sliding_window")) return;
+  const int64_t first = config.Maybe<int64_t>("max_window_layers").value_or(0);
+  ReadWindows(config, model, [first](int64_t layer) { return layer >= first; });
+}
+
 void WriteWindows(const ModelConfig& model, Json& json) {
   Json types = Json::array();
   int64_t window = 0;

@@ -15,6 +15,8 @@ void WriteBlocks(const ModelConfig& model, Json& json);
 // full and sliding attention is refused by name.
 template <class Windowed>
 void ReadWindows(const ConfigReader& config, ModelConfig& model, const Windowed& windowed);
+// Qwen's rule: none unless `use_sliding_window`; without a list the layers from `max_window_layers` on.
+void ReadSwitchedWindows(const ConfigReader& config, ModelConfig& model);
 void WriteWindows(const ModelConfig& model, Json& json);
 
 // One entry of layer_types: whether it has a window. IoError for any other kind.

@@ -54,10 +54,10 @@ at::Tensor HalfSplit(const at::Tensor& stored, int64_t D) {
 }
 
 // "block3.w_q.weight" -> {"3", "w_q", ".weight"}
-struct RoleName3 {
+struct RoleParts {
   std::string_view layer, role, suffix;
 };
-RoleName3 Parse(std::string_view name) {
+RoleParts Parse(std::string_view name) {
   const size_t dot = name.find('.');
   const std::string_view rest = name.substr(dot + 1);
   const size_t part = rest.find('.');

@@ -9,11 +9,7 @@ class Qwen2 final : public DecoderFamily {
   Qwen2() : DecoderFamily({.name = "qwen2", .architecture = "Qwen2ForCausalLM", .gguf = "qwen2"}) {}
 
  protected:
-  void ReadOwn(const ConfigReader& config, ModelConfig& model) const override {
-    if (!config.Flag("use_sliding_window")) return;
-    ReadWindows(config, model,
-                [&](int64_t layer) { return layer >= config.Maybe<int64_t>("max_window_layers").value_or(0); });
-  }
+  void ReadOwn(const ConfigReader& config, ModelConfig& model) const override { ReadSwitchedWindows(config, model); }
   void WriteOwn(const Model&, Json& json) const override {
     json["use_sliding_window"] = json.contains("sliding_window");
   }

@@ -34,9 +34,7 @@ class Qwen3 final : public DecoderFamily {
 
  protected:
   void ReadOwn(const ConfigReader& config, ModelConfig& model) const override {
-    if (config.Flag("use_sliding_window"))
-      ReadWindows(config, model,
-                  [&](int64_t layer) { return layer >= config.Maybe<int64_t>("max_window_layers").value_or(0); });
+    ReadSwitchedWindows(config, model);
     ReadGate(config, model);
   }
 

@@ -114,13 +114,13 @@ class Planner {
   std::vector<UnitGroup> groups_;
 };
 
-bool IsKept(const std::vector<BlockPlan>& blocks, const Unit& unit) {
-  const BlockPlan& block = blocks[static_cast<size_t>(unit.block)];
+}  // namespace
+
+bool Keeps(const std::vector<BlockPlan>& blocks, const Unit& unit) {
+  const BlockPlan& block = blocks.at(static_cast<size_t>(unit.block));
   const auto& kept = unit.kind == UnitKind::kKvGroup ? block.kv_groups : block.ffn_channels;
   return std::binary_search(kept.begin(), kept.end(), unit.index);
 }
-
-}  // namespace
 
 Plan MakePlan(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
               const std::vector<Protection>& protections, const PlanOptions& options) {
@@ -142,7 +142,7 @@ Plan MakePlan(const Model& model, const Statistics* statistics, const Scorer& sc
   plan.achieved_share = 1 - static_cast<double>(Measure(plan.pruned, options.budget_of)) / whole;
   for (const Protection& protection : protections)
     plan.protected_units.push_back({protection.unit, protection.rule, protection.reason, planner.Rank(protection.unit),
-                                    !IsKept(unprotected, protection.unit)});
+                                    !Keeps(unprotected, protection.unit)});
   return plan;
 }
 

@@ -26,6 +26,9 @@ struct BlockPlan {
   std::vector<int64_t> kv_groups, ffn_channels;
 };
 
+// Whether `unit`, in the dense numbering, stays. The block must be one of the plan's.
+bool Keeps(const std::vector<BlockPlan>& blocks, const Unit& unit);
+
 struct ProtectedUnit {
   Unit unit;
   std::string rule;        // "spike_producers"
