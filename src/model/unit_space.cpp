@@ -28,30 +28,30 @@ UnitSpace::UnitSpace(const Model& model, int64_t block, UnitKind kind)
       sizes_(model.config.blocks[Position(model, block)]),
       kind_(kind),
       whole_model_(block == kWholeModel),
-      size_(Count()) {
-  ESPALIER_CHECK(!whole_model_ || PerModel(kind), "units of this kind belong to a block");
-}
+      size_(CountUnits(model.config, block, kind)) {}
 
-int64_t UnitSpace::Count() const {
-  switch (kind_) {
+int64_t CountUnits(const ModelConfig& config, int64_t block, UnitKind kind) {
+  if (PerModel(kind)) return config.C;
+  const BlockConfig& sizes = config.blocks.at(static_cast<size_t>(block));
+  switch (kind) {
     case UnitKind::kKvGroup:
-      return sizes_.G;
+      return sizes.G;
     case UnitKind::kQueryHead:
-      return sizes_.H;
+      return sizes.H;
     case UnitKind::kValueChannel:
-      return Layout().value_rows();
+      return HeadLayout(sizes, config.D).value_rows();
     case UnitKind::kQkPair:
-      return Layout().key_rows() / 2;
+      return HeadLayout(sizes, config.D).key_rows() / 2;
     case UnitKind::kFfnChannel:
-      return sizes_.F;
+      return sizes.F;
     case UnitKind::kAttention:
-      return sizes_.HasAttention() ? 1 : 0;
+      return sizes.HasAttention() ? 1 : 0;
     case UnitKind::kFfn:
-      return sizes_.HasFeedForward() ? 1 : 0;
+      return sizes.HasFeedForward() ? 1 : 0;
     case UnitKind::kBlock:
-      return sizes_.HasAttention() || sizes_.HasFeedForward() ? 1 : 0;
+      return sizes.HasAttention() || sizes.HasFeedForward() ? 1 : 0;
     case UnitKind::kResidualChannel:
-      return config_.C;
+      break;
   }
   throw InternalError("unknown unit kind");
 }

@@ -74,6 +74,9 @@ std::filesystem::path RunFolder(const Recipe& recipe);
 // otherwise a line for each leak, to be shown by every report.
 std::vector<std::string> CheckLeaks(RunState& state);
 
+// RecipeError at once, and not after calibration, when the scorer has no score for a kind of unit that may go.
+void CheckScorer(const Recipe& recipe);
+
 // The stages, in order. Each returns its key.
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key);
 std::string CalibrateStage(RunState& state);

@@ -31,6 +31,9 @@ struct UnitCost {
   int64_t outside = 0;     // of the parameters, those outside the blocks: embedding, head, final norm
 };
 
+// How many units of a kind a block has, or the model for kinds of the model as a whole.
+int64_t CountUnits(const ModelConfig& config, int64_t block, UnitKind kind);
+
 // The units of one kind in one block, numbered from 0. The index of a value channel is its row of w_v; rotary pairs are
 // numbered group by group, within a group by their lower dimension's place among the pairs (QkPairs); a sublayer or
 // block is unit 0 of its block. Of a kind of the model as a whole, a space of block l is what the units own there; the
@@ -51,7 +54,6 @@ class UnitSpace {
   std::vector<int64_t> ConsumerColumns(int64_t unit) const { return ConsumerColumns(consumer(), unit); }
 
  private:
-  int64_t Count() const;
   HeadLayout Layout() const { return {sizes_, config_.D}; }
   void AddHead(const HeadLayout& layout, int64_t head, std::vector<Slice>& slices) const;
   std::vector<Slice> OwnsOfAttention() const;
