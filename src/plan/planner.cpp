@@ -36,7 +36,7 @@ class Planner {
         group.block = l;
         group.kind = kind;
         group.score =
-            CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.exclude_sink_tokens});
+            CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.windows, options.remove});
         group.cost = UnitCostIn(space.Cost(0), options.budget_of, model.embedding.element_size());
         group.opening = OpeningCost(model, model.blocks[static_cast<size_t>(l)].At(space.consumer()), options);
         group.minimum =

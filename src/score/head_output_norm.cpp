@@ -7,8 +7,6 @@
 // The analogue for an FFN channel is the norm of what it writes, sqrt(mean_t X_tj^2) ||W_:j||_2 (ours).
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "espalier/score/scorer.h"
 
 namespace espalier {
@@ -19,11 +17,10 @@ class HeadOutputNorm final : public Scorer {
   explicit HeadOutputNorm(bool normalize) : normalize_(normalize) {}
 
   at::Tensor Score(const ScoreInput& input) const override {
-    const Moments moments = MomentsFor(input);
-    at::Tensor energy = moments.SumOfSquares() / static_cast<double>(std::max<int64_t>(moments.count, 1));  // [n]
-    if (input.kind == UnitKind::kFfnChannel) {
-      const at::Tensor& w = input.model.blocks.at(static_cast<size_t>(input.block)).ffn.w_down.weight;  // [C, n]
-      energy = energy * w.to(at::kDouble).square().sum(0).cpu();
+    const Moments& moments = MomentsFor(input);
+    at::Tensor energy = moments.SumOfSquares() / (moments.weight > 0 ? moments.weight : 1);  // [n]
+    if (Consumers(input.kind).front() == Role::kDown) {
+      energy = energy * ConsumerWeight(input, Role::kDown).square().sum(0);
     }
     const at::Tensor score = PerUnit(input, energy).sum(1, /*keepdim=*/true).sqrt();  // [units, 1]
     const double mean = score.numel() > 0 ? score.mean().item<double>() : 0;

@@ -14,7 +14,7 @@ class Ifv final : public Scorer {
 
   at::Tensor Score(const ScoreInput& input) const override {
     const at::Tensor score = PerUnit(input, MomentsFor(input).Variance());  // [units, parts]
-    return square_attention_ && input.kind == UnitKind::kKvGroup ? score.square() : score;
+    return square_attention_ && Consumers(input.kind).front() == Role::kO ? score.square() : score;
   }
 
  private:

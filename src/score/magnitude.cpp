@@ -11,15 +11,28 @@ class Magnitude final : public Scorer {
  public:
   explicit Magnitude(bool absolute) : absolute_(absolute) {}
 
+  bool Scores(UnitKind) const override { return true; }
+
   at::Tensor Score(const ScoreInput& input) const override {
-    const Block& block = input.model.blocks.at(static_cast<size_t>(input.block));
-    const UnitSpace space(input.model, input.block, input.kind);
-    // Powers summed across each row or column once per layer, then picked up by the units that own them.
-    std::map<Role, at::Tensor> sums;
-    at::Tensor score = at::zeros({space.size(), 1}, at::kDouble);
+    const int64_t units = UnitSpace(input.model, input.block, input.kind).size();
+    at::Tensor score = at::zeros({units, 1}, at::kDouble);
+    if (!PerModel(input.kind)) return AddBlock(input.model, input.block, input.kind, score);
+    for (int64_t l = 0; l < input.model.config.L(); ++l) AddBlock(input.model, l, input.kind, score);
+    for (const at::Tensor& outside : {input.model.embedding, input.model.head})  // [V, C]
+      if (outside.defined()) score += Power(outside).sum(0).cpu().unsqueeze(1);
+    return score;
+  }
+
+ private:
+  // Powers summed across each row or column once per layer, then picked up by the units that own them.
+  at::Tensor& AddBlock(const Model& model, int64_t l, UnitKind kind, at::Tensor& score) const {
+    const Block& block = model.blocks.at(static_cast<size_t>(l));
+    const UnitSpace space(model, l, kind);
+    std::map<std::pair<Role, Axis>, at::Tensor> sums;
     for (int64_t unit = 0; unit < space.size(); ++unit) {
       for (const Slice& slice : space.Owns(unit)) {
-        auto& sum = sums[slice.role];
+        if (!block.At(slice.role).defined()) continue;  // a removed sublayer's constant
+        auto& sum = sums[{slice.role, slice.axis}];
         if (!sum.defined()) sum = Power(block.At(slice.role).weight).sum(slice.axis == Axis::kRows ? 1 : 0).cpu();
         score[unit][0] += sum.narrow(0, slice.first, slice.count).sum();
       }
@@ -27,7 +40,6 @@ class Magnitude final : public Scorer {
     return score;
   }
 
- private:
   at::Tensor Power(const at::Tensor& weight) const {
     const at::Tensor w = weight.to(at::kDouble);
     return absolute_ ? w.abs() : w.square();

@@ -15,14 +15,23 @@ class Random final : public Scorer {
   at::Tensor Score(const ScoreInput& input) const override {
     const int64_t units = UnitSpace(input.model, input.block, input.kind).size();
     // One stream for each block and kind, the unit is the counter: a draw depends on the unit's name and nothing else.
-    const auto stream = static_cast<uint64_t>(input.block) * 2 + (input.kind == UnitKind::kKvGroup ? 0 : 1);
+    const auto stream = Stream(input.block, input.kind);
     at::Tensor score = at::empty({units, 1}, at::kDouble);
     auto* const value = score.mutable_data_ptr<double>();
     for (int64_t unit = 0; unit < units; ++unit) value[unit] = RandomUnit(seed_, stream, static_cast<uint64_t>(unit));
     return score;
   }
 
+  bool Scores(UnitKind) const override { return true; }
+
  private:
+  // The first two kinds have the streams of earlier versions.
+  static uint64_t Stream(int64_t block, UnitKind kind) {
+    if (kind == UnitKind::kKvGroup) return static_cast<uint64_t>(block) * 2;
+    if (kind == UnitKind::kFfnChannel) return static_cast<uint64_t>(block) * 2 + 1;
+    return (static_cast<uint64_t>(kind) << 32) + static_cast<uint64_t>(block - kWholeModel);
+  }
+
   uint64_t seed_;
 };
 

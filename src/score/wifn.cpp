@@ -12,7 +12,7 @@ class Wifn final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
     const at::Tensor score = Registry<Scorer>::Create("wanda_sp")->Score(input);  // [units, parts]
-    return input.kind == UnitKind::kKvGroup ? score.square() : score;
+    return Consumers(input.kind).front() == Role::kO ? score.square() : score;
   }
 };
 

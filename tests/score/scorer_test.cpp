@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "espalier/calibrate/calibrate.h"
+#include "support/every_statistic.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -14,40 +15,76 @@ namespace espalier {
 namespace {
 
 // All that any scorer needs.
-const CalibrateOptions kEverything = {.products = true, .gradient_tokens = 64};
+const CalibrateOptions kEverything = EveryStatistic(64);
 
 using at::Tensor;
 
+// Gated, so that every scorer has something to read.
+TinyShape GatedShape() {
+  TinyShape shape;
+  shape.gate = GateKind::kElementwise;
+  return shape;
+}
+
+TinyShape Wider() {
+  TinyShape shape = EvenShape(3, {8, 4, 30});
+  shape.gate = GateKind::kElementwise;
+  return shape;
+}
+
 class EveryScorer : public testing::TestWithParam<std::string> {
  protected:
-  EveryScorer() : model_(TinyModel(1)), statistics_(Calibrate(model_, windows_, kEverything)) {}
+  EveryScorer() : model_(TinyModel(1, GatedShape())), statistics_(Calibrate(model_, windows_, kEverything)) {}
   Tensor Score(const Model& model, const Statistics& statistics, int64_t block, UnitKind kind) const {
-    return CheckedScore(*Registry<Scorer>::Create(GetParam()), GetParam(), {model, block, kind, &statistics, true});
+    return CheckedScore(*scorer_, GetParam(), {model, block, kind, &statistics, windows_, 0.3});
   }
 
   // `random` reads neither weights nor statistics, so nothing can permute its scores or spoil them.
   bool ReadsNothing() const { return GetParam() == "random"; }
+  bool ReadsStatistics() const {
+    for (const StatisticsNeed& need : kStatisticsNeeds)
+      for (const std::string& wanted : Registry<Scorer>::Find(GetParam()).info.needs)
+        if (wanted == need.name) return true;
+    return false;
+  }
 
+  std::unique_ptr<Scorer> scorer_ = Registry<Scorer>::Create(GetParam());
   Tensor windows_ = RandomIds(1, 4, 16, TinyShape().V);
   Model model_;
   Statistics statistics_;
 };
 
 TEST_P(EveryScorer, GivesAFiniteRowForEveryUnitAndTheSameTwice) {
-  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel})
+  int64_t kinds = 0;
+  for (const UnitKindInfo& info : UnitKinds()) {
+    if (!scorer_->Scores(info.kind)) continue;
+    ++kinds;
     for (int64_t l = 0; l < model_.config.L(); ++l) {
-      const Tensor score = Score(model_, statistics_, l, kind);
+      const Tensor score = Score(model_, statistics_, l, info.kind);
       EXPECT_EQ(score.dim(), 2);
-      EXPECT_EQ(score.size(0), UnitSpace(model_, l, kind).size());
+      EXPECT_EQ(score.size(0), UnitSpace(model_, l, info.kind).size());
       EXPECT_TRUE(score.isfinite().all().item<bool>());
-      EXPECT_TRUE(at::equal(score, Score(model_, statistics_, l, kind)));
+      EXPECT_TRUE(at::equal(score, Score(model_, statistics_, l, info.kind)));
       if (score.size(0) == 1) continue;
-      EXPECT_FALSE(score.mean(1).eq(score.mean(1)[0]).all().item<bool>());  // tells units apart
+      EXPECT_FALSE(score.mean(1).eq(score.mean(1)[0]).all().item<bool>()) << info.name;  // tells units apart
     }
+  }
+  EXPECT_GT(kinds, 0);
+}
+
+TEST_P(EveryScorer, NamesTheKindsItScoresWhenAskedForAnother) {
+  for (const UnitKindInfo& info : UnitKinds()) {
+    if (scorer_->Scores(info.kind)) continue;
+    const std::string message = MessageOf([&] { Score(model_, statistics_, 0, info.kind); });
+    EXPECT_EQ(
+        message.find("prune.score: " + GetParam() + " does not score " + std::string(info.name) + " units, only "), 0u)
+        << message;
+  }
 }
 
 TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kFfnChannel)) GTEST_SKIP() << "does not score FFN channels";
   const Tensor order = at::tensor(
       at::ArrayRef<int64_t>({3, 0, 19, 7, 1, 2, 4, 5, 6, 8, 9, 10, 18, 17, 16, 15, 14, 13, 12, 11}), at::kLong);
   Model permuted = model_;
@@ -63,12 +100,14 @@ TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
 
 TEST_P(EveryScorer, PermutesScoresWhenKvGroupsArePermuted) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kKvGroup)) GTEST_SKIP() << "does not score KV groups";
   Model permuted = model_;
   Attention& attention = permuted.blocks[1].attention;  // H = 6, G = 3, D = 4: groups of 4 rows of k, 8 of q
   const auto swap = [](const Tensor& weight, int64_t dim, int64_t count) {
     return at::cat({weight.narrow(dim, 2 * count, count), weight.narrow(dim, 0, 2 * count)}, dim);  // 2 0 1
   };
   attention.w_q.weight = swap(attention.w_q.weight, 0, 8);
+  attention.w_output_gate.weight = swap(attention.w_output_gate.weight, 0, 8);
   attention.w_k.weight = swap(attention.w_k.weight, 0, 4);
   attention.w_v.weight = swap(attention.w_v.weight, 0, 4);
   attention.w_o.weight = swap(attention.w_o.weight, 1, 8);
@@ -79,6 +118,7 @@ TEST_P(EveryScorer, PermutesScoresWhenKvGroupsArePermuted) {
 
 TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kFfnChannel)) GTEST_SKIP() << "does not score FFN channels";
   // Whatever a scorer reads of neuron 3, weights or statistics, it is not a number.
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Model model = CopyModel(model_, at::kFloat, at::kCPU);
@@ -86,12 +126,14 @@ TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
   if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) {
     model.blocks[1].ffn.w_down.weight.select(1, 3).fill_(nan);
   } else {
-    Moments& moments = statistics.blocks[1].ffn_hidden.ordinary;
+    Moments& moments = statistics.blocks[1].ffn_hidden.counted;
     for (Tensor* values : {&moments.mean, &moments.squares})
       *values = values->index_fill(0, at::tensor({3}, at::kLong), nan);
     moments.products = moments.products.index_fill(0, at::tensor({3}, at::kLong), nan);
-    Tensor& mass = statistics.blocks[1].ffn_channel_mass;
-    mass = mass.index_fill(0, at::tensor({3}, at::kLong), nan);
+    for (NamedSums* sums : {&statistics.blocks[1].loss_mass, &statistics.blocks[1].taylor}) {
+      Tensor& of_channels = sums->at("ffn_channel");
+      of_channels = of_channels.index_fill(0, at::tensor({3}, at::kLong), nan);
+    }
   }
   EXPECT_THROW(Score(model, statistics, 1, UnitKind::kFfnChannel), NumericError);
   EXPECT_EQ(MessageOf([&] { Score(model, statistics, 1, UnitKind::kFfnChannel); }),
@@ -100,12 +142,17 @@ TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
 }
 
 TEST_P(EveryScorer, RefusesStatisticsOfAnotherModel) {
-  if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) GTEST_SKIP() << "reads weights only";
-  Statistics wider = Calibrate(TinyModel(1, EvenShape(3, {8, 4, 30})), windows_, kEverything);
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kFfnChannel), ShapeError);
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+  if (!ReadsStatistics()) GTEST_SKIP() << "reads none";
+  Statistics wider = Calibrate(TinyModel(1, Wider()), windows_, kEverything);
+  for (const UnitKind kind : {UnitKind::kFfnChannel, UnitKind::kKvGroup})
+    if (scorer_->Scores(kind)) {
+      EXPECT_THROW(Score(model_, wider, 0, kind), ShapeError);
+    }
   wider.blocks.clear();
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+  for (const UnitKindInfo& info : UnitKinds())
+    if (scorer_->Scores(info.kind)) {
+      EXPECT_THROW(Score(model_, wider, 0, info.kind), ShapeError);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Registered, EveryScorer, testing::ValuesIn(Registry<Scorer>::Names()),
@@ -115,11 +162,11 @@ TEST(Scorer, OfAnUnknownNameListsTheNearest) {
   EXPECT_NE(MessageOf([] { Registry<Scorer>::Create("wanda"); }).find("Nearest: wanda_sp"), std::string::npos);
 }
 
-TEST(MomentsFor, AreThoseOfOrdinaryTokensOrOfAll) {
+TEST(MomentsFor, AreThoseOfTheCountedTokens) {
   const Model model = TinyModel(2);
   const Statistics statistics = Calibrate(model, RandomIds(2, 3, 10, model.config.V), {});
-  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, true}).count, 27);
-  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, false}).count, 30);
+  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics}).count, 27);
+  EXPECT_EQ(SiteFor({model, 0, UnitKind::kKvGroup, &statistics}, Role::kO).left_out.count, 3);
 }
 
 }  // namespace
