@@ -4,9 +4,14 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "attention_sums.h"
 #include "espalier/calibrate/gradients.h"
+#include "espalier/calibrate/weight_gradients.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "influence.h"
 
 namespace espalier {
 namespace {
@@ -20,19 +25,66 @@ Tensor RowPlaces(int64_t first_window, int64_t B, int64_t T) {
   return at::stack({sequence, position}, 1);
 }
 
-void AddSite(SiteStatistics& site, const Tensor& value, const Tensor& outlier, int64_t first_window) {
+// weights [B*T] float64: see TokenWeights.
+void AddSite(SiteStatistics& site, const Tensor& value, const Tensor& weights, bool equal, int64_t first_window) {
   const int64_t B = value.size(0), T = value.size(1);
-  const Tensor rows = value.reshape({B * T, value.size(2)});
-  const Tensor mask = outlier.flatten();  // [B*T], CPU
-  const Tensor ordinary = mask.logical_not().nonzero().squeeze(1), apart = mask.nonzero().squeeze(1);
-  const Tensor places = RowPlaces(first_window, B, T);
-  site.ordinary.Add(rows.index_select(0, ordinary.to(rows.device())), places.index_select(0, ordinary));
-  site.outlier.Add(rows.index_select(0, apart.to(rows.device())), places.index_select(0, apart));
+  const Tensor rows = value.reshape({B * T, value.size(2)}), places = RowPlaces(first_window, B, T);
+  const Tensor counted = weights.nonzero().squeeze(1), left_out = weights.eq(0).nonzero().squeeze(1);
+  site.counted.Add(rows.index_select(0, counted.to(rows.device())), places.index_select(0, counted),
+                   equal ? Tensor() : weights.index_select(0, counted));
+  site.left_out.Add(rows.index_select(0, left_out.to(rows.device())), places.index_select(0, left_out));
 }
 
 // Co-moments leave the accumulators as float32 once a block is done: half the memory.
 void Narrow(SiteStatistics& site) {
-  if (site.ordinary.products.defined()) site.ordinary.products = site.ordinary.products.to(at::kFloat);
+  if (site.counted.products.defined()) site.counted.products = site.counted.products.to(at::kFloat);
+}
+
+Statistics Empty(const Model& model, const Tensor& windows, const CalibrateOptions& options) {
+  Statistics statistics;
+  statistics.sequences = windows.size(0);
+  statistics.length = windows.size(1);
+  statistics.outlier_ratio = options.outlier_ratio;
+  statistics.tokens = options.tokens;
+  for (const Block& weights : model.blocks) {
+    BlockStatistics block;
+    for (const Role consumer : {Role::kO, Role::kDown}) {
+      const int64_t n = weights.At(consumer).defined() ? weights.At(consumer).weight.size(1) : 0;
+      block.At(consumer) = {Moments::Empty(n, false), Moments::Empty(n, false)};
+    }
+    statistics.blocks.push_back(std::move(block));
+  }
+  return statistics;
+}
+
+// What one sublayer's moments are made of: its consumer's input, and the residual stream after its addition.
+struct Sublayer {
+  Role consumer;
+  Site input, residual;
+};
+constexpr Sublayer kSublayers[] = {{Role::kO, Site::kHeadOut, Site::kAttnResidual},
+                                   {Role::kDown, Site::kFfnHidden, Site::kBlockOutput}};
+
+// One batch of one block.
+void AddMoments(const ModelConfig& config, const BlockTaps& taps, int64_t l, int64_t first_window,
+                const Tensor& outlier, const CalibrateOptions& options, BlockStatistics& block) {
+  for (const Sublayer& sublayer : kSublayers) {
+    const Tensor& value = taps.At(sublayer.input);
+    if (!value.defined()) continue;
+    CheckFinite(value, l, sublayer.input);
+    SiteStatistics& site = block.At(sublayer.consumer);
+    if (options.products && !site.counted.products.defined())
+      site.counted.products = at::zeros({value.size(2), value.size(2)}, at::kDouble);
+    const Tensor weights = TokenWeights(options.tokens, outlier, taps.At(sublayer.residual), config.norm_epsilon);
+    AddSite(site, value, weights.flatten(), options.tokens != TokenWeighting::kInverseRms, first_window);
+  }
+}
+
+std::vector<Site> SitesFor(const CalibrateOptions& options) {
+  std::vector<Site> sites = {Site::kBlockInput, Site::kHeadOut, Site::kAttnResidual, Site::kFfnHidden,
+                             Site::kBlockOutput};
+  if (options.attention) sites.insert(sites.end(), {Site::kAttnProbs, Site::kGateScore});
+  return sites;
 }
 
 }  // namespace
@@ -87,42 +139,43 @@ Tensor OutlierTokens(const Tensor& input, const Tensor& output, double ratio) {
   return outlier;
 }
 
+Tensor TokenWeights(TokenWeighting weighting, const Tensor& outlier, const Tensor& residual, double norm_epsilon) {
+  if (weighting == TokenWeighting::kOrdinary) return outlier.cpu().logical_not().to(at::kDouble);
+  if (weighting == TokenWeighting::kInverseRms)
+    return (residual.to(at::kFloat).square().mean(-1, /*keepdim=*/false, at::kDouble) + norm_epsilon)
+        .reciprocal()
+        .cpu();
+  Tensor weights = at::ones(outlier.sizes(), at::kDouble);
+  if (weighting == TokenWeighting::kNotFirst) weights.select(1, 0).zero_();
+  return weights;  // [B, T]
+}
+
 Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateOptions& options) {
-  Statistics statistics;
-  statistics.sequences = windows.size(0);
-  statistics.length = windows.size(1);
-  statistics.outlier_ratio = options.outlier_ratio;
-  for (const BlockConfig& sizes : model.config.blocks) {
-    BlockStatistics block;
-    block.head_out = {Moments::Empty(sizes.H * model.config.D, false), Moments::Empty(sizes.H * model.config.D, false)};
-    block.ffn_hidden = {Moments::Empty(sizes.F, false), Moments::Empty(sizes.F, false)};
-    statistics.blocks.push_back(std::move(block));
-  }
-  const auto start_products = [](SiteStatistics& site) {
-    const int64_t n = site.ordinary.mean.size(0);
-    site.ordinary.products = at::zeros({n, n}, at::kDouble);
-  };
+  Statistics statistics = Empty(model, windows, options);
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
     BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
     const Tensor outlier =
         OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);
-    for (const auto& [site, into] :
-         {std::pair{Site::kHeadOut, &block.head_out}, {Site::kFfnHidden, &block.ffn_hidden}}) {
-      if (!taps.At(site).defined()) continue;
-      if (options.products && first == 0) start_products(*into);
-      CheckFinite(taps.At(site), l, site);
-      AddSite(*into, taps.At(site), outlier, first);
-      if (first == last_batch) Narrow(*into);
-    }
+    AddMoments(model.config, taps, l, first, outlier, options, block);
     CheckFinite(taps.At(Site::kBlockOutput), l, Site::kBlockOutput);
+    if (options.attention) AddAttention(taps, block.attention);
+    if (options.influence) {
+      const Tensor weights =
+          TokenWeights(options.tokens, outlier, taps.At(Site::kBlockOutput), model.config.norm_epsilon);
+      AddInfluence(taps, weights.gt(0), block.influence);
+    }
+    if (first != last_batch) return;
+    for (const Sublayer& sublayer : kSublayers) Narrow(block.At(sublayer.consumer));
   };
-  StreamBlocks(model, windows, options.batch, {Site::kBlockInput, Site::kHeadOut, Site::kFfnHidden, Site::kBlockOutput},
-               "calibrate", visit);
-  if (options.gradient_tokens > 0) {
-    const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
-    AddLossMass(model, windows.narrow(0, 0, std::min(wanted, windows.size(0))), options.batch / 2, statistics);
-  }
+  StreamBlocks(model, windows, options.batch, SitesFor(options), "calibrate", visit);
+
+  const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
+  const Tensor some = windows.narrow(0, 0, std::min(wanted, windows.size(0)));
+  if (options.gradients || options.gradient_products)
+    AddGradientSums(model, some, std::max<int64_t>(options.batch / 2, 1),
+                    {.masses = options.gradients, .products = options.gradient_products}, statistics);
+  if (options.weight_gradients) AddTaylorSums(model, some, statistics);
   return statistics;
 }
 

@@ -71,7 +71,7 @@ class Planner {
       for (const int64_t block : BlocksOf(model, kind)) {
         UnitGroup group{block, kind, {}};
         group.score =
-            CheckedScore(scorer, options.scorer_name, {model, block, kind, statistics, options.exclude_sink_tokens});
+            CheckedScore(scorer, options.scorer_name, {model, block, kind, statistics, options.windows, options.remove});
         groups_.push_back(std::move(group));
       }
   }

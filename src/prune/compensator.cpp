@@ -12,10 +12,10 @@ namespace {
 // Fit with errors that name the block, which the compensator does not know.
 Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteStatistics& site,
                 const std::vector<int64_t>& kept, int64_t l, Role role) {
-  if (site.ordinary.mean.size(0) != dense.weight.size(1))
+  if (site.counted.mean.size(0) != dense.weight.size(1))
     throw ShapeError(
         fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again", l,
-                    site.ordinary.mean.size(0), RoleName(role), dense.weight.size(1)));
+                    site.counted.mean.size(0), RoleName(role), dense.weight.size(1)));
   try {
     return compensator.Fit(dense, site, kept);
   } catch (const NumericError& error) {

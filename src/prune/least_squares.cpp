@@ -2,15 +2,13 @@
 //   W' = argmin E||W x - W' x_K - b'||^2 + ||(W' - W_K) (lambda I + D)^1/2||^2
 //      = W_K + W_R S_RK (S_KK + lambda I + D)^-1
 //   b' = b + W_R mu_R - (W' - W_K) mu_K
-// The ridge pulls toward the original weights, not toward zero; lambda is a share of the mean diagonal of S.
-// S is over ordinary tokens. Spike and sink tokens enter as a second ridge, column by column: D_j = their sum of x_j^2
-// over the number of ordinary tokens. A column that is quiet except on a spike would else get a large coefficient that
-// costs nothing on ordinary tokens and explodes on the spike: on SmolLM2-135M that alone turned perplexity 33 into
-// 1,200. Relatives: OSSCAR (arXiv 2403.12983) and SlimGPT refit without the constant; the affine form and the pull are
-// ours.
+// The ridge pulls toward the original weights, not toward zero. S, lambda and D are those of input_system.h: S over the
+// counted tokens, lambda a share of its mean diagonal, D a second ridge from the tokens that are left out. Relatives:
+// OSSCAR (arXiv 2403.12983) and SlimGPT refit without the constant; the affine form and the pull are ours.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "espalier/calibrate/input_system.h"
 #include "espalier/prune/compensator.h"
 
 namespace espalier {
@@ -30,8 +28,7 @@ class LeastSquares final : public Compensator {
   bool NeedsProducts() const override { return true; }
 
   Repair Fit(const Linear& dense, const SiteStatistics& site, const std::vector<int64_t>& kept_columns) const override {
-    const Moments& moments = site.ordinary;
-    ESPALIER_CHECK(moments.products.defined(), "least squares needs calibration with products");
+    const Moments& moments = site.counted;
     const Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
     const Tensor kept = at::tensor(kept_columns, at::kLong), removed = Complement(w.size(1), kept);
     const Tensor w_kept = w.index_select(1, kept), w_removed = w.index_select(1, removed);
@@ -47,13 +44,9 @@ class LeastSquares final : public Compensator {
   // W_R S_RK (S_KK + lambda I + D)^-1: [C, kept]
   Tensor Correction(const Tensor& w_removed, const SiteStatistics& site, const Tensor& kept,
                     const Tensor& removed) const {
-    const Moments& moments = site.ordinary;
-    const auto tokens = static_cast<double>(std::max<int64_t>(moments.count, 1));
-    const Tensor s = moments.products.index_select(0, kept).to(at::kDouble) / tokens;  // [kept, n]
-    Tensor system = s.index_select(1, kept).contiguous();
-    const double lambda = ridge_ * (moments.squares.mean().item<double>() / tokens);
-    system.diagonal().add_(site.outlier.SumOfSquares().index_select(0, kept) / tokens).add_(std::max(lambda, 1e-12));
-    const Tensor right = s.index_select(1, removed).matmul(w_removed.t());  // [kept, C]
+    const Tensor rows = InputSystem(site, ridge_).index_select(0, kept);       // [kept, n]
+    const Tensor right = rows.index_select(1, removed).matmul(w_removed.t());  // [kept, C]
+    const Tensor system = rows.index_select(1, kept);                          // [kept, kept]
     const auto [factor, info] = at::linalg_cholesky_ex(system);
     if (info.item<int>() != 0)
       throw NumericError(
@@ -68,7 +61,7 @@ class LeastSquares final : public Compensator {
 
 const bool kRegistered = Registry<Compensator>::Register(
     {"least_squares",
-     "Refit the kept columns and a bias to the dense output on ordinary tokens",
+     "Refit the kept columns and a bias to the dense output on the counted tokens",
      "ours; without the constant: OSSCAR, arXiv 2403.12983",
      {"moments", "products"},
      {RealOption("ridge", 0.01, "Pull toward the original weights, as a share of the mean input variance").AtLeast(0)}},

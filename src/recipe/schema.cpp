@@ -31,7 +31,13 @@ std::vector<OptionSpec> CalibrationOptions() {
           "A token is apart when its largest residual value exceeds this many medians over tokens (arXiv 2410.05265)")
           .AtLeast(1));
   options.push_back(
-      IntOption("gradient_tokens", 12288, "Tokens whose gradients are taken, for scorers that need them").AtLeast(64));
+      TextOption("tokens", std::string(TokenWeightingName(CalibrateOptions().tokens)),
+                 "What a token counts: all 1; not_first 0 at position 0; ordinary 0 for spikes and sinks; "
+                 "inverse_rms 1 / mean square of the residual stream")
+          .OneOf(TokenWeightingNames()));
+  options.push_back(IntOption("gradient_tokens", CalibrateOptions().gradient_tokens,
+                              "Tokens whose gradients are taken, for scorers that need them")
+                        .AtLeast(64));
   return options;
 }
 
@@ -80,15 +86,7 @@ std::vector<SectionSpec> RunSchema() {
        "",
        true,
        ""},
-      {"prune.score",
-       kComponent,
-       "Importance of units",
-       {BoolOption("exclude_sink_tokens", d.exclude_sink_tokens,
-                   "Moments of ordinary tokens only, without spike and sink tokens")},
-       "method",
-       "scorer",
-       false,
-       "wifv"},
+      {"prune.score", kComponent, "Importance of units", {}, "method", "scorer", false, "wifv"},
       {"prune.budget", kMap, "How much goes", BudgetOptions(), "", "", true, ""},
       {"prune.allocate",
        kComponent,

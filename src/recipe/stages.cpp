@@ -84,8 +84,8 @@ Json CurveJson(const HealCurve& curve) {
 }  // namespace
 
 bool NeedsStatistics(const Recipe& recipe) {
-  for (const char* what : {"moments", "products", "gradients"})
-    if (NeedsFromStatistics(recipe, what)) return true;
+  for (const StatisticsNeed& need : kStatisticsNeeds)
+    if (NeedsFromStatistics(recipe, need.name)) return true;
   return false;
 }
 
@@ -105,15 +105,23 @@ std::string AnalyzeStage(RunState& state, const std::string& model_name, const s
 
 std::string CalibrateStage(RunState& state) {
   const fs::path output = state.folder() / "calibrate" / "statistics.safetensors";
+  const Options& recipe = state.recipe().Entry("data.calibration").options;
   CalibrateOptions options;
-  options.outlier_ratio = state.recipe().Entry("data.calibration").options.Real("outlier_ratio");
-  options.products = NeedsFromStatistics(state.recipe(), "products");
-  if (NeedsFromStatistics(state.recipe(), "gradients"))
-    options.gradient_tokens = state.recipe().Entry("data.calibration").options.Int("gradient_tokens");
+  options.tokens = ParseTokenWeighting(recipe.Text("tokens"));
+  options.outlier_ratio = recipe.Real("outlier_ratio");
+  options.gradient_tokens = recipe.Int("gradient_tokens");
+  Json needs = Json::array();
+  for (const StatisticsNeed& need : kStatisticsNeeds) {
+    if (need.option == nullptr || !NeedsFromStatistics(state.recipe(), need.name)) continue;
+    options.*need.option = true;
+    needs.push_back(need.name);
+  }
+  const bool runs_backward = options.gradients || options.gradient_products || options.weight_gradients;
   const Json inputs = {{"data", CalibrationData(state)},
+                       {"tokens", TokenWeightingName(options.tokens)},
                        {"outlier_ratio", options.outlier_ratio},
-                       {"products", options.products},
-                       {"gradient_tokens", options.gradient_tokens}};
+                       {"needs", needs},
+                       {"gradient_tokens", runs_backward ? options.gradient_tokens : 0}};
   return state.Stage("calibrate", inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
     SaveStatistics(Calibrate(state.dense(), windows, options), output);
@@ -124,7 +132,9 @@ std::string CalibrateStage(RunState& state) {
 std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key) {
   const Recipe& recipe = state.recipe();
   const fs::path output = state.folder() / "plan.json";
+  const bool runs_model = Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, "windows");
   const Json inputs = {{"analyze", analyze_key},
+                       {"windows", runs_model ? CalibrationData(state) : Json()},
                        {"calibrate", calibrate_key},
                        {"protect", ListJson(recipe.List("protect"))},
                        {"units", recipe.Entry("prune").options.ToJson()},
@@ -145,7 +155,7 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
     options.allocator_name = recipe.Entry("prune.allocate").name;
     for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
       options.kinds.push_back(ParseUnitKind(kind));
-    options.exclude_sink_tokens = recipe.Entry("prune.score").options.Bool("exclude_sink_tokens");
+    if (runs_model) options.windows = state.CalibrationWindows();
     options.budget_of = recipe.Entry("prune.budget").options.Text("of");
     options.remove = recipe.Entry("prune.budget").options.Real("remove");
     options.min_kv_groups = recipe.Entry("prune.allocate").options.Int("min_kv_groups");

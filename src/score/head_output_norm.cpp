@@ -20,7 +20,7 @@ class HeadOutputNorm final : public Scorer {
 
   at::Tensor Score(const ScoreInput& input) const override {
     const at::Tensor energy = ScoreColumns(input, [](const ConsumerInput& consumer) {
-      const auto tokens = static_cast<double>(std::max<int64_t>(consumer.moments.count, 1));
+      const double tokens = consumer.moments.weight > 0 ? consumer.moments.weight : 1;
       const at::Tensor mean_square = consumer.moments.SumOfSquares() / tokens;  // [n]
       if (consumer.role == Role::kO) return mean_square;
       return mean_square * consumer.weight.to(at::kDouble).square().sum(0).cpu();

@@ -13,24 +13,10 @@ const Block& BlockOf(const ScoreInput& input) {
   return input.model.blocks.at(static_cast<size_t>(input.block));
 }
 
-Moments MomentsOf(const ScoreInput& input, Role role) {
-  ESPALIER_CHECK(input.statistics != nullptr, "a scorer that reads statistics must declare it in `needs`");
-  if (std::ssize(input.statistics->blocks) != input.model.config.L())
-    throw ShapeError(fmt::format("statistics of {} blocks, the model has {}; calibrate this model again",
-                                 input.statistics->blocks.size(), input.model.config.L()));
-  const SiteStatistics& site = input.statistics->blocks[static_cast<size_t>(input.block)].At(role);
-  const int64_t measured = site.ordinary.mean.size(0), columns = BlockOf(input).At(role).weight.size(1);
-  if (measured != columns)
-    throw ShapeError(
-        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again",
-                    input.block, measured, RoleName(role), columns));
-  return input.exclude_sink_tokens ? site.ordinary : site.All();
-}
-
 // [n] float64 on the CPU.
 at::Tensor ColumnsOf(const ScoreInput& input, Role role, const ColumnScore& score) {
   const at::Tensor& weight = BlockOf(input).At(role).weight;
-  const at::Tensor columns = score({role, weight, MomentsOf(input, role)});
+  const at::Tensor columns = score({role, weight, SiteFor(input, role).counted});
   ESPALIER_CHECK(columns.dim() == 1 && columns.size(0) == weight.size(1), "a value for each input column");
   return columns.to(at::kDouble).cpu();
 }
@@ -49,6 +35,42 @@ at::Tensor GatherParts(const UnitSpace& space, const at::Tensor& columns) {
 }
 
 }  // namespace
+
+const BlockStatistics& BlockFor(const ScoreInput& input) {
+  ESPALIER_CHECK(input.statistics != nullptr, "a scorer that reads statistics must declare it in `needs`");
+  if (static_cast<int64_t>(input.statistics->blocks.size()) != input.model.config.L())
+    throw ShapeError(fmt::format("statistics of {} blocks, the model has {}; calibrate this model again",
+                                 input.statistics->blocks.size(), input.model.config.L()));
+  return input.statistics->blocks[static_cast<size_t>(input.block)];
+}
+
+const SiteStatistics& SiteFor(const ScoreInput& input, Role consumer) {
+  const SiteStatistics& site = BlockFor(input).At(consumer);
+  const int64_t measured = site.counted.mean.size(0);
+  const int64_t columns = input.model.blocks[static_cast<size_t>(input.block)].At(consumer).weight.size(1);
+  if (measured != columns)
+    throw ShapeError(
+        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again",
+                    input.block, measured, RoleName(consumer), columns));
+  return site;
+}
+
+const at::Tensor& SumsFor(const ScoreInput& input, std::string_view scorer, NamedSums BlockStatistics::*group) {
+  const NamedSums& sums = BlockFor(input).*group;
+  ESPALIER_CHECK(!sums.empty(), fmt::format("{} must declare what it reads in `needs`", scorer));
+  const auto found = sums.find(UnitKindName(input.kind));
+  const int64_t units = UnitSpace(input.model, input.block, input.kind).size();
+  const int64_t measured = found == sums.end() ? 0 : found->second.size(0);
+  if (measured != units)
+    throw ShapeError(
+        fmt::format("{}: block {}: statistics of {} {} units, the model has {}; calibrate this model again", scorer,
+                    input.block, measured, UnitKindName(input.kind), units));
+  return found->second;
+}
+
+at::Tensor ConsumerWeight(const ScoreInput& input, Role consumer) {
+  return input.model.blocks.at(static_cast<size_t>(input.block)).At(consumer).weight.to(at::kDouble).cpu();
+}
 
 at::Tensor ScoreColumns(const ScoreInput& input, const ColumnScore& score) {
   const auto consumers = Consumers(input.kind);

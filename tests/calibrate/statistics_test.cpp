@@ -110,27 +110,77 @@ TEST(Moments, OfNoTokensHaveNoVariance) {
   EXPECT_TRUE(at::equal(moments.SumOfSquares(), at::zeros({3}, at::kDouble)));
 }
 
-TEST(SiteStatistics, AllIsOrdinaryAndOutliersTogether) {
-  const Tensor x = Rows(6, 50, 3), places = Places(50);
-  SiteStatistics site{Moments::Empty(3, true), Moments::Empty(3, false)};
-  site.ordinary.Add(x.slice(0, 5), places.slice(0, 5));
-  site.outlier.Add(x.slice(0, 0, 5), places.slice(0, 0, 5));
-  Moments whole = Moments::Empty(3, false);
-  whole.Add(x, places);
-  ExpectEqual(site.All(), whole, kRounding);
-  EXPECT_EQ(site.ordinary.count, 45);
-  EXPECT_FALSE(site.All().products.defined());  // the outliers' were not measured: half of them would mislead
+TEST(Moments, OfWeightedTokensMatchSumsWrittenOut) {
+  // Weights over ten orders of magnitude, as 1 / mean(h^2) has them with and without a spike.
+  const int64_t N = 120, n = 4;
+  const Tensor rows = Rows(6, N, n), x = rows.to(at::kDouble);
+  const Tensor weights = at::pow(10.0, at::linspace(-8, 2, N, at::kDouble));
+  Moments moments = Moments::Empty(n, true);
+  for (const auto& [from, to] : {std::pair{0, 1}, {1, 50}, {50, 120}})
+    moments.Add(rows.slice(0, from, to), Places(N).slice(0, from, to), weights.slice(0, from, to));
+  double total = 0;
+  std::vector<double> mean(n, 0);
+  for (int64_t t = 0; t < N; ++t) {
+    const double w = weights[t].item<double>();
+    total += w;
+    for (int64_t j = 0; j < n; ++j) mean[static_cast<size_t>(j)] += w * x[t][j].item<double>();
+  }
+  Tensor products = at::zeros({n, n}, at::kDouble);
+  for (double& value : mean) value /= total;
+  for (int64_t t = 0; t < N; ++t)
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        products[i][j] += weights[t].item<double>() * (x[t][i].item<double>() - mean[static_cast<size_t>(i)]) *
+                          (x[t][j].item<double>() - mean[static_cast<size_t>(j)]);
+  EXPECT_EQ(moments.count, N);
+  EXPECT_NEAR(moments.weight, total, total * 1e-14);
+  EXPECT_LT(RelativeDifference(moments.mean, at::tensor(mean, at::kDouble)), 1e-14);
+  EXPECT_LT(RelativeDifference(moments.squares, products.diagonal()), kRounding);
+  EXPECT_LT(RelativeDifference(moments.Variance(), products.diagonal() / total), kRounding);
+  EXPECT_LT(RelativeDifference(moments.products, products), 1e-5);  // float32 products of one batch
+  EXPECT_LT(RelativeDifference(moments.SumOfSquares(), (weights.unsqueeze(1) * x.square()).sum(0)), kRounding);
+}
+
+TEST(Moments, OfATokenOfWeightThreeAreThoseOfThreeTokens) {
+  const Tensor x = Rows(7, 3, 2);
+  Moments weighted = Moments::Empty(2, true), repeated = Moments::Empty(2, true);
+  weighted.Add(x, Places(3), at::tensor({1.0, 3.0, 2.0}, at::kDouble));
+  const Tensor rows = at::tensor({0, 1, 1, 1, 2, 2}, at::kLong);
+  repeated.Add(x.index_select(0, rows), Places(3).index_select(0, rows));
+  EXPECT_EQ(weighted.weight, repeated.weight);
+  EXPECT_EQ(weighted.count, 3);
+  EXPECT_TRUE(at::allclose(weighted.mean, repeated.mean, kRounding));
+  EXPECT_TRUE(at::allclose(weighted.Variance(), repeated.Variance(), kRounding));
+  EXPECT_TRUE(at::allclose(weighted.products, repeated.products, 1e-5));
+}
+
+TEST(Moments, OfWeightedHalvesMergeToOnePass) {
+  const Tensor x = Rows(8, 60, 3), places = Places(60), weights = at::linspace(0.01, 3, 60, at::kDouble);
+  Moments whole = Moments::Empty(3, true), left = Moments::Empty(3, true), right = Moments::Empty(3, true);
+  whole.Add(x, places, weights);
+  left.Add(x.slice(0, 0, 25), places.slice(0, 0, 25), weights.slice(0, 0, 25));
+  right.Add(x.slice(0, 25), places.slice(0, 25), weights.slice(0, 25));
+  left.Merge(right);
+  EXPECT_NEAR(left.weight, whole.weight, 1e-12);
+  ExpectEqual(left, whole, kRounding);
+  EXPECT_LT(RelativeDifference(left.products, whole.products), 1e-5);
+}
+
+TEST(TokenWeighting, IsReadFromItsNameAndRefusesOthers) {
+  for (const std::string& name : TokenWeightingNames()) EXPECT_EQ(TokenWeightingName(ParseTokenWeighting(name)), name);
+  EXPECT_NE(MessageOf([] { ParseTokenWeighting("inverse_rm"); }).find("Nearest: inverse_rms"), std::string::npos);
 }
 
 Statistics Sample(uint64_t seed, int64_t sequences, bool products) {
-  Statistics statistics{sequences, 7, 64.5, {}};
+  Statistics statistics{sequences, 7, 64.5, TokenWeighting::kInverseRms, {}};
   for (const int64_t width : {int64_t{4}, int64_t{0}}) {  // a removed sublayer has no channels
     BlockStatistics block;
     for (SiteStatistics* site : {&block.head_out, &block.ffn_hidden}) {
       *site = {Moments::Empty(width, products), Moments::Empty(width, false)};
-      site->ordinary.Add(Rows(seed, 6, width), Places(6, sequences - 1));
-      site->outlier.Add(Rows(seed + 1, 1, width) * 50, Places(1));
+      site->counted.Add(Rows(seed, 6, width), Places(6, sequences - 1), at::full({6}, 0.25, at::kDouble));
+      site->left_out.Add(Rows(seed + 1, 1, width) * 50, Places(1));
     }
+    block.loss_mass["ffn_channel"] = at::arange(4, at::kDouble) + static_cast<double>(seed);
     statistics.blocks.push_back(block);
   }
   return statistics;
@@ -144,33 +194,40 @@ TEST(Statistics, ReadBackWhatTheySaved) {
   EXPECT_EQ(loaded.sequences, 3);
   EXPECT_EQ(loaded.length, 7);
   EXPECT_EQ(loaded.outlier_ratio, 64.5);
+  EXPECT_EQ(loaded.tokens, TokenWeighting::kInverseRms);
   ASSERT_EQ(loaded.blocks.size(), 2u);
   for (size_t l = 0; l < 2; ++l)
     for (const Role role : {Role::kO, Role::kDown}) {
       const SiteStatistics &before = saved.blocks[l].At(role), &after = loaded.blocks[l].At(role);
-      ExpectEqual(after.ordinary, before.ordinary, 0);
-      ExpectEqual(after.outlier, before.outlier, 0);
-      EXPECT_TRUE(at::equal(after.ordinary.products, before.ordinary.products.to(at::kFloat)));
-      EXPECT_FALSE(after.outlier.products.defined());
+      ExpectEqual(after.counted, before.counted, 0);
+      EXPECT_EQ(after.counted.weight, 1.5);
+      ExpectEqual(after.left_out, before.left_out, 0);
+      EXPECT_TRUE(at::equal(after.counted.products, before.counted.products.to(at::kFloat)));
+      EXPECT_FALSE(after.left_out.products.defined());
+      EXPECT_TRUE(at::equal(loaded.blocks[l].loss_mass.at("ffn_channel"), saved.blocks[l].loss_mass.at("ffn_channel")));
     }
 }
 
 TEST(Statistics, MergedCountTheSequencesOfTheOtherAfterTheirOwn) {
   Statistics first = Sample(1, 3, false);
   Statistics second = Sample(1, 2, false);
-  second.blocks[0].head_out.ordinary.max = second.blocks[0].head_out.ordinary.max + 1;
+  second.blocks[0].head_out.counted.max = second.blocks[0].head_out.counted.max + 1;
   first.Merge(second);
   EXPECT_EQ(first.sequences, 5);
-  const Moments& moments = first.blocks[0].head_out.ordinary;
+  const Moments& moments = first.blocks[0].head_out.counted;
   EXPECT_EQ(moments.count, 12);
   // Sequence 1 of the second is the fifth of all, number 4.
   EXPECT_TRUE(moments.max_at.select(1, 0).eq(4).all().item<bool>()) << moments.max_at;
+  EXPECT_TRUE(at::equal(first.blocks[0].loss_mass.at("ffn_channel"), at::tensor({2.0, 4.0, 6.0, 8.0}, at::kDouble)));
 }
 
 TEST(Statistics, OfAnotherModelAreRefused) {
   Statistics first = Sample(1, 3, false), second = Sample(2, 3, false);
   second.blocks.pop_back();
   EXPECT_EQ(MessageOf([&] { first.Merge(second); }), "statistics: expected 2 blocks, got 1");
+  second = Sample(2, 3, false);
+  second.tokens = TokenWeighting::kAll;
+  EXPECT_EQ(MessageOf([&] { first.Merge(second); }), "statistics: expected tokens weighted 'inverse_rms', got 'all'");
 }
 
 TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
@@ -180,11 +237,24 @@ TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
     return MessageOf([&] { LoadStatistics(folder / "x.safetensors"); });
   };
   const Tensor some = at::zeros({2}, at::kDouble);
-  EXPECT_NE(message({{"a", some}}, {}).find("no 'sequences' in the metadata"), std::string::npos);
-  const std::map<std::string, std::string> metadata = {
-      {"sequences", "1"}, {"length", "2"}, {"outlier_ratio", "64"}, {"blocks", "1"}, {"gradient_tokens", "0"}};
-  EXPECT_NE(message({{"a", some}}, metadata).find("no tensor 'block0.head_out.ordinary.mean'"), std::string::npos);
+  EXPECT_NE(message({{"a", some}}, {}).find("no 'format' in the metadata"), std::string::npos);
+  const std::map<std::string, std::string> metadata = {{"format", "espalier.statistics/2"},
+                                                       {"tokens", "all"},
+                                                       {"sequences", "1"},
+                                                       {"length", "2"},
+                                                       {"outlier_ratio", "64"},
+                                                       {"blocks", "1"},
+                                                       {"gradient_tokens", "0"}};
+  EXPECT_NE(message({{"a", some}}, metadata).find("no tensor 'block0.head_out.counted.mean'"), std::string::npos);
   std::map<std::string, std::string> bad = metadata;
+  bad["format"] = "espalier.statistics/1";
+  EXPECT_EQ(message({{"a", some}}, bad),
+            (folder / "x.safetensors").string() +
+                ": format is 'espalier.statistics/1', expected 'espalier.statistics/2'; calibrate again");
+  bad = metadata;
+  bad["tokens"] = "some";
+  EXPECT_NE(message({{"a", some}}, bad).find("tokens: unknown token weighting 'some'"), std::string::npos);
+  bad = metadata;
   bad["blocks"] = "many";
   EXPECT_NE(message({{"a", some}}, bad).find("blocks is 'many', expected a number"), std::string::npos);
 
@@ -192,8 +262,8 @@ TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
   NamedTensors tensors = LoadTensors(folder / "good.safetensors");
   bad = metadata;
   bad["blocks"] = "2";
-  tensors["block0.ffn_hidden.ordinary.squares"] = at::zeros({3}, at::kDouble);
-  EXPECT_NE(message(tensors, bad).find("block0.ffn_hidden.ordinary"), std::string::npos) << message(tensors, bad);
+  tensors["block0.ffn_hidden.counted.squares"] = at::zeros({3}, at::kDouble);
+  EXPECT_NE(message(tensors, bad).find("block0.ffn_hidden.counted"), std::string::npos) << message(tensors, bad);
 }
 
 }  // namespace

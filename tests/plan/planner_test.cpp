@@ -147,7 +147,7 @@ TEST_F(Planning, NeverCutsProtectedUnitsAndSaysWhichItWouldHaveCut) {
 TEST_F(Planning, RanksProtectedUnitsFromTheMostImportant) {
   const PlanOptions options = Wish("block_parameters", 0.2);
   const at::Tensor score =
-      Registry<Scorer>::Create("wifv")->Score({model_, 1, UnitKind::kFfnChannel, &statistics_, true}).select(1, 0);
+      Registry<Scorer>::Create("wifv")->Score({model_, 1, UnitKind::kFfnChannel, &statistics_}).select(1, 0);
   const int64_t best = score.argmax().item<int64_t>(), worst = score.argmin().item<int64_t>();
   const Plan plan =
       Make(options, {{{1, UnitKind::kFfnChannel, best}, "keep", ""}, {{1, UnitKind::kFfnChannel, worst}, "keep", ""}});

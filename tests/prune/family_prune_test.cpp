@@ -11,6 +11,7 @@
 #include "espalier/prune/cut.h"
 #include "espalier/score/scorer.h"
 #include "model/fixture.h"
+#include "support/every_statistic.h"
 #include "support/letter_tokenizer.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -49,8 +50,8 @@ TEST_P(PrunedFamilies, EqualTheirMaskAndComeBackFromDiskBitEqual) {
   const at::Tensor ids = RandomIds(1, 2, 12, model.config.V);
   Model cut = Cut(model, plan);
   EXPECT_LT(CheckCutEqualsMask(cut, Mask(model, plan), ids, 1e-4), 1e-4);
-  const Statistics statistics =
-      Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
+  const Statistics statistics = Calibrate(model, RandomIds(2, 8, 32, model.config.V),
+                                          {.products = true, .gradients = true, .gradient_tokens = 256});
   Compensate(model, plan, statistics, *Registry<Compensator>::Create("least_squares"), cut);
   const TempFolder temp;
   SaveModel(cut, LetterTokenizer(model.config.V), temp / "pruned");
@@ -87,16 +88,18 @@ TEST_P(PrunedFamilies, ComeBackFromDiskBitEqualWhateverKindsWereCut) {
 }
 
 TEST_P(PrunedFamilies, AreScoredByEveryScorer) {
-  const Statistics statistics =
-      Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
-  for (const std::string& name : Registry<Scorer>::Names())
-    for (const UnitKindInfo& info : UnitKinds()) {
-      const auto scorer = Registry<Scorer>::Create(name);
-      const int64_t block = PerModel(info.kind) ? kWholeModel : 0;
+  const at::Tensor windows = RandomIds(2, 8, 32, model.config.V);
+  const Statistics statistics = Calibrate(model, windows, EveryStatistic(256));
+  const bool gated = statistics.blocks[0].attention.contains("gate_score");
+  for (const std::string& name : Registry<Scorer>::Names()) {
+    if (name == "gate_score" && !gated) continue;
+    const auto scorer = Registry<Scorer>::Create(name);
+    for (const UnitKindInfo& info : UnitKinds())
       if (scorer->Scores(info.kind)) {
-        EXPECT_NO_THROW(CheckedScore(*scorer, name, {model, block, info.kind, &statistics, true})) << name;
+        EXPECT_NO_THROW(CheckedScore(*scorer, name, {model, PerModel(info.kind) ? kWholeModel : 0, info.kind, &statistics, windows, 0.3}))
+            << name << " " << info.name;
       }
-    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, PrunedFamilies, testing::ValuesIn(kFolders), [](const auto& info) {

@@ -58,7 +58,7 @@ std::vector<SectionSpec> Schema() {
           {TextListOption("units", {{"kv_group", "ffn_channel"}}, "kinds").OneOf({"kv_group", "ffn_channel", "block"}),
            IntListOption("blocks", std::nullopt, "which").AtLeast(0).Optional()}),
       components("prune.score", SectionForm::kComponent, "method", "fake scorer",
-                 {BoolOption("exclude_sink_tokens", true, "leave sinks out")}),
+                 {BoolOption("per_column", true, "leave sinks out")}),
       map("prune.budget", {TextOption("of", "block_parameters", "what is counted"),
                            RealOption("remove", 0.3, "share to remove").Below(0, 1)}),
       components("heal", SectionForm::kComponent, "method", "fake scorer", {}),
@@ -165,7 +165,7 @@ TEST_F(RecipeFile, GivesEveryFormOfSectionWithItsDefaults) {
   EXPECT_EQ(recipe.Entry("prune").options.TextList("units"), std::vector<std::string>{"block"});
   EXPECT_EQ(recipe.Entry("prune").options.IntList("blocks"), (std::vector<int64_t>{0, 3}));
   EXPECT_EQ(recipe.Entry("prune.score").name, "obs");
-  EXPECT_TRUE(recipe.Entry("prune.score").options.Bool("exclude_sink_tokens"));
+  EXPECT_TRUE(recipe.Entry("prune.score").options.Bool("per_column"));
   EXPECT_EQ(recipe.Entry("prune.budget").options.Real("remove"), 0.25);
   EXPECT_EQ(recipe.Entry("heal").options.Int("tokens"), 16);
   EXPECT_EQ(recipe.Entry("heal.distill").options.Real("weight"), 1.0);
@@ -211,7 +211,7 @@ TEST_F(RecipeFile, WritesEveryDefaultOut) {
             "analyze: {tokens: 8192}\n"
             "prune:\n"
             "  units: [kv_group, ffn_channel]\n"
-            "  score: {method: obs, damping: 0.01, exclude_sink_tokens: true}\n"
+            "  score: {method: obs, damping: 0.01, per_column: true}\n"
             "  budget: {of: block_parameters, remove: 0.3}\n"
             "evaluate:\n"
             "  - {suite: passkey, lengths: [512, 1024], windows: 32}\n");
@@ -368,10 +368,10 @@ TEST_F(RecipeFile, LaysOverridesOverTheFile) {
 }
 
 TEST_F(RecipeFile, DropsTheOptionsOfAComponentThatAnOverrideReplaces) {
-  const std::string file = "model: {path: m}\nprune: {score: {damping: 3, exclude_sink_tokens: false}}\nheal: wanda\n";
+  const std::string file = "model: {path: m}\nprune: {score: {damping: 3, per_column: false}}\nheal: wanda\n";
   const Recipe recipe = Read(file, {"prune.score.method=wanda", "heal=none"});
   EXPECT_EQ(recipe.Entry("prune.score").name, "wanda");
-  EXPECT_FALSE(recipe.Entry("prune.score").options.Bool("exclude_sink_tokens"));  // common to all scorers: stays
+  EXPECT_FALSE(recipe.Entry("prune.score").options.Bool("per_column"));  // common to all scorers: stays
   EXPECT_FALSE(recipe.Has("heal"));
   EXPECT_EQ(Read(file, {"prune.score=obs"}).Entry("prune.score").options.Real("damping"), 3.0);  // the same: stays
 }

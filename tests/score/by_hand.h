@@ -38,17 +38,17 @@ inline Model ModelByHand() {
   return model;
 }
 
-// Two ordinary tokens and one outlier, whose inputs of w_down are (1, 4), (3, 4) and (5, -2), and of w_o (1, 0, 2, 3),
-// (1, 4, 2, 5) and (7, 2, 2, 1).
-inline Statistics StatisticsByHand() {
-  const auto site = [](const at::Tensor& rows) {
+// Two ordinary tokens and one outlier, left out or counted like the others, whose inputs of w_down are (1, 4), (3, 4)
+// and (5, -2), and of w_o (1, 0, 2, 3), (1, 4, 2, 5) and (7, 2, 2, 1).
+inline Statistics StatisticsByHand(bool leave_out = true) {
+  const auto site = [&](const at::Tensor& rows) {
     const at::Tensor places = at::zeros({rows.size(0), 2}, at::kLong);
     SiteStatistics site{Moments::Empty(rows.size(1), false), Moments::Empty(rows.size(1), false)};
-    site.ordinary.Add(rows.slice(0, 0, 2), places.slice(0, 0, 2));
-    site.outlier.Add(rows.slice(0, 2), places.slice(0, 2));
+    site.counted.Add(rows.slice(0, 0, 2), places.slice(0, 0, 2));
+    (leave_out ? site.left_out : site.counted).Add(rows.slice(0, 2), places.slice(0, 2));
     return site;
   };
-  Statistics statistics{1, 3, 64, {}};
+  Statistics statistics{1, 3, 64, TokenWeighting::kOrdinary, {}};
   statistics.blocks.push_back(
       {site(MatrixByHand({1, 0, 2, 3, 1, 4, 2, 5, 7, 2, 2, 1}, 4)), site(MatrixByHand({1, 4, 3, 4, 5, -2}, 2))});
   return statistics;

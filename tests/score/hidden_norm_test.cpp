@@ -8,9 +8,9 @@
 namespace espalier {
 namespace {
 
-at::Tensor Score(const Model& model, UnitKind kind, bool exclude) {
-  const Statistics statistics = StatisticsByHand();
-  return Registry<Scorer>::Create("hidden_norm")->Score({model, 0, kind, &statistics, exclude});
+at::Tensor Score(const Model& model, UnitKind kind, bool leave_out) {
+  const Statistics statistics = StatisticsByHand(leave_out);
+  return Registry<Scorer>::Create("hidden_norm")->Score({model, 0, kind, &statistics});
 }
 
 TEST(HiddenNorm, OfAnFfnChannelIsTheNormOfItsInputs) {

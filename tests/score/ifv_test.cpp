@@ -6,12 +6,12 @@
 namespace espalier {
 namespace {
 
-at::Tensor Score(UnitKind kind, bool exclude, bool square_attention = false) {
+at::Tensor Score(UnitKind kind, bool leave_out, bool square_attention = false) {
   const Model model = ModelByHand();
-  const Statistics statistics = StatisticsByHand();
+  const Statistics statistics = StatisticsByHand(leave_out);
   Options options(Registry<Scorer>::Find("ifv").info.options);
   options.Set("square_attention", square_attention);
-  return Registry<Scorer>::Create("ifv", options)->Score({model, 0, kind, &statistics, exclude});
+  return Registry<Scorer>::Create("ifv", options)->Score({model, 0, kind, &statistics});
 }
 
 TEST(Ifv, OfAnFfnChannelIsTheVarianceWorkedByHand) {

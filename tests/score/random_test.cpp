@@ -12,7 +12,7 @@ namespace {
 at::Tensor Score(const Model& model, int64_t block, UnitKind kind, int64_t seed) {
   Options options(Registry<Scorer>::Find("random").info.options);
   options.Set("seed", seed);
-  return Registry<Scorer>::Create("random", options)->Score({model, block, kind, nullptr, true});
+  return Registry<Scorer>::Create("random", options)->Score({model, block, kind, nullptr});
 }
 
 TEST(Random, IsUniformOverTheUnits) {

@@ -9,6 +9,7 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/plan/ledger.h"
 #include "espalier/prune/cut.h"
+#include "support/every_statistic.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -16,40 +17,76 @@ namespace espalier {
 namespace {
 
 // All that any scorer needs.
-const CalibrateOptions kEverything = {.products = true, .gradient_tokens = 64};
+const CalibrateOptions kEverything = EveryStatistic(64);
 
 using at::Tensor;
 
+// Gated, so that every scorer has something to read.
+TinyShape GatedShape() {
+  TinyShape shape;
+  shape.gate = GateKind::kElementwise;
+  return shape;
+}
+
+TinyShape Wider() {
+  TinyShape shape = EvenShape(3, {8, 4, 30});
+  shape.gate = GateKind::kElementwise;
+  return shape;
+}
+
 class EveryScorer : public testing::TestWithParam<std::string> {
  protected:
-  EveryScorer() : model_(TinyModel(1)), statistics_(Calibrate(model_, windows_, kEverything)) {}
+  EveryScorer() : model_(TinyModel(1, GatedShape())), statistics_(Calibrate(model_, windows_, kEverything)) {}
   Tensor Score(const Model& model, const Statistics& statistics, int64_t block, UnitKind kind) const {
-    return CheckedScore(*Registry<Scorer>::Create(GetParam()), GetParam(), {model, block, kind, &statistics, true});
+    return CheckedScore(*scorer_, GetParam(), {model, block, kind, &statistics, windows_, 0.3});
   }
 
   // `random` reads neither weights nor statistics, so nothing can permute its scores or spoil them.
   bool ReadsNothing() const { return GetParam() == "random"; }
+  bool ReadsStatistics() const {
+    for (const StatisticsNeed& need : kStatisticsNeeds)
+      for (const std::string& wanted : Registry<Scorer>::Find(GetParam()).info.needs)
+        if (wanted == need.name) return true;
+    return false;
+  }
 
+  std::unique_ptr<Scorer> scorer_ = Registry<Scorer>::Create(GetParam());
   Tensor windows_ = RandomIds(1, 4, 16, TinyShape().V);
   Model model_;
   Statistics statistics_;
 };
 
 TEST_P(EveryScorer, GivesAFiniteRowForEveryUnitAndTheSameTwice) {
-  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel})
+  int64_t kinds = 0;
+  for (const UnitKindInfo& info : UnitKinds()) {
+    if (!scorer_->Scores(info.kind)) continue;
+    ++kinds;
     for (int64_t l = 0; l < model_.config.L(); ++l) {
-      const Tensor score = Score(model_, statistics_, l, kind);
+      const Tensor score = Score(model_, statistics_, l, info.kind);
       EXPECT_EQ(score.dim(), 2);
-      EXPECT_EQ(score.size(0), UnitSpace(model_, l, kind).size());
+      EXPECT_EQ(score.size(0), UnitSpace(model_, l, info.kind).size());
       EXPECT_TRUE(score.isfinite().all().item<bool>());
-      EXPECT_TRUE(at::equal(score, Score(model_, statistics_, l, kind)));
+      EXPECT_TRUE(at::equal(score, Score(model_, statistics_, l, info.kind)));
       if (score.size(0) == 1) continue;
-      EXPECT_FALSE(score.mean(1).eq(score.mean(1)[0]).all().item<bool>());  // tells units apart
+      EXPECT_FALSE(score.mean(1).eq(score.mean(1)[0]).all().item<bool>()) << info.name;  // tells units apart
     }
+  }
+  EXPECT_GT(kinds, 0);
+}
+
+TEST_P(EveryScorer, NamesTheKindsItScoresWhenAskedForAnother) {
+  for (const UnitKindInfo& info : UnitKinds()) {
+    if (scorer_->Scores(info.kind)) continue;
+    const std::string message = MessageOf([&] { Score(model_, statistics_, 0, info.kind); });
+    EXPECT_EQ(
+        message.find("prune.score: " + GetParam() + " does not score " + std::string(info.name) + " units, only "), 0u)
+        << message;
+  }
 }
 
 TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kFfnChannel)) GTEST_SKIP() << "does not score FFN channels";
   const Tensor order = at::tensor(
       at::ArrayRef<int64_t>({3, 0, 19, 7, 1, 2, 4, 5, 6, 8, 9, 10, 18, 17, 16, 15, 14, 13, 12, 11}), at::kLong);
   Model permuted = model_;
@@ -65,12 +102,14 @@ TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
 
 TEST_P(EveryScorer, PermutesScoresWhenKvGroupsArePermuted) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kKvGroup)) GTEST_SKIP() << "does not score KV groups";
   Model permuted = model_;
   Attention& attention = permuted.blocks[1].attention;  // H = 6, G = 3, D = 4: groups of 4 rows of k, 8 of q
   const auto swap = [](const Tensor& weight, int64_t dim, int64_t count) {
     return at::cat({weight.narrow(dim, 2 * count, count), weight.narrow(dim, 0, 2 * count)}, dim);  // 2 0 1
   };
   attention.w_q.weight = swap(attention.w_q.weight, 0, 8);
+  attention.w_output_gate.weight = swap(attention.w_output_gate.weight, 0, 8);
   attention.w_k.weight = swap(attention.w_k.weight, 0, 4);
   attention.w_v.weight = swap(attention.w_v.weight, 0, 4);
   attention.w_o.weight = swap(attention.w_o.weight, 1, 8);
@@ -81,6 +120,7 @@ TEST_P(EveryScorer, PermutesScoresWhenKvGroupsArePermuted) {
 
 TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
+  if (!scorer_->Scores(UnitKind::kFfnChannel)) GTEST_SKIP() << "does not score FFN channels";
   // Whatever a scorer reads of neuron 3, weights or statistics, it is not a number.
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Model model = CopyModel(model_, at::kFloat, at::kCPU);
@@ -88,12 +128,14 @@ TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
   if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) {
     model.blocks[1].ffn.w_down.weight.select(1, 3).fill_(nan);
   } else {
-    Moments& moments = statistics.blocks[1].ffn_hidden.ordinary;
+    Moments& moments = statistics.blocks[1].ffn_hidden.counted;
     for (Tensor* values : {&moments.mean, &moments.squares})
       *values = values->index_fill(0, at::tensor({3}, at::kLong), nan);
     moments.products = moments.products.index_fill(0, at::tensor({3}, at::kLong), nan);
-    Tensor& mass = statistics.blocks[1].ffn_channel_mass;
-    mass = mass.index_fill(0, at::tensor({3}, at::kLong), nan);
+    for (NamedSums* sums : {&statistics.blocks[1].loss_mass, &statistics.blocks[1].taylor}) {
+      Tensor& of_channels = sums->at("ffn_channel");
+      of_channels = of_channels.index_fill(0, at::tensor({3}, at::kLong), nan);
+    }
   }
   EXPECT_THROW(Score(model, statistics, 1, UnitKind::kFfnChannel), NumericError);
   EXPECT_EQ(MessageOf([&] { Score(model, statistics, 1, UnitKind::kFfnChannel); }),
@@ -102,19 +144,24 @@ TEST_P(EveryScorer, NamesTheUnitWhoseScoreIsNotFinite) {
 }
 
 TEST_P(EveryScorer, RefusesStatisticsOfAnotherModel) {
-  if (Registry<Scorer>::Find(GetParam()).info.needs.empty()) GTEST_SKIP() << "reads weights only";
-  Statistics wider = Calibrate(TinyModel(1, EvenShape(3, {8, 4, 30})), windows_, kEverything);
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kFfnChannel), ShapeError);
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+  if (!ReadsStatistics()) GTEST_SKIP() << "reads none";
+  Statistics wider = Calibrate(TinyModel(1, Wider()), windows_, kEverything);
+  for (const UnitKind kind : {UnitKind::kFfnChannel, UnitKind::kKvGroup})
+    if (scorer_->Scores(kind)) {
+      EXPECT_THROW(Score(model_, wider, 0, kind), ShapeError);
+    }
   wider.blocks.clear();
-  EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
+  for (const UnitKindInfo& info : UnitKinds())
+    if (scorer_->Scores(info.kind)) {
+      EXPECT_THROW(Score(model_, wider, 0, info.kind), ShapeError);
+    }
 }
 
 TEST_P(EveryScorer, ScoresTheKindsItSaysItDoesAndNamesOthersForTheRest) {
   const auto scorer = Registry<Scorer>::Create(GetParam());
   for (const UnitKindInfo& info : UnitKinds()) {
     SCOPED_TRACE(std::string(info.name));
-    const ScoreInput input{model_, PerModel(info.kind) ? kWholeModel : 1, info.kind, &statistics_, true};
+    const ScoreInput input{model_, PerModel(info.kind) ? kWholeModel : 1, info.kind, &statistics_, windows_, 0.3};
     if (scorer->Scores(info.kind)) {
       const Tensor score = CheckedScore(*scorer, GetParam(), input);
       EXPECT_EQ(score.size(0), UnitSpace(model_, input.block, info.kind).size());
@@ -131,15 +178,15 @@ TEST(Scorer, OfAnUnknownNameListsTheNearest) {
   EXPECT_NE(MessageOf([] { Registry<Scorer>::Create("wanda"); }).find("Nearest: wanda_sp"), std::string::npos);
 }
 
-TEST(ScoreColumns, HandsOutTheMomentsOfOrdinaryTokensOrOfAll) {
+TEST(ScoreColumns, HandsOutTheMomentsOfTheCountedTokens) {
   const Model model = TinyModel(2);
   const Statistics statistics = Calibrate(model, RandomIds(2, 3, 10, model.config.V), {});
-  for (const bool exclude : {true, false})
-    ScoreColumns({model, 0, UnitKind::kKvGroup, &statistics, exclude}, [&](const ConsumerInput& consumer) {
-      EXPECT_EQ(consumer.moments.count, exclude ? 27 : 30);
-      EXPECT_EQ(consumer.role, Role::kO);
-      return consumer.moments.mean;
-    });
+  EXPECT_EQ(SiteFor({model, 0, UnitKind::kKvGroup, &statistics}, Role::kO).left_out.count, 3);
+  ScoreColumns({model, 0, UnitKind::kKvGroup, &statistics}, [&](const ConsumerInput& consumer) {
+    EXPECT_EQ(consumer.moments.count, 27);
+    EXPECT_EQ(consumer.role, Role::kO);
+    return consumer.moments.mean;
+  });
 }
 
 // The number of each column of w_o; of w_down 1000 more.
@@ -151,7 +198,7 @@ TEST(ScoreColumns, MakesPartsOfTheColumnsOfEveryKindByHand) {
   // Block 2: H = 2, G = 1, D = 4, F = 28: columns 0 to 7 of w_o, 0 to 27 of w_down.
   const Model model = TinyModel(3);
   const Statistics statistics = Calibrate(model, RandomIds(3, 2, 8, model.config.V), {});
-  const auto score = [&](UnitKind kind) { return ScoreColumns({model, 2, kind, &statistics, true}, Numbers); };
+  const auto score = [&](UnitKind kind) { return ScoreColumns({model, 2, kind, &statistics}, Numbers); };
   EXPECT_TRUE(at::equal(score(UnitKind::kKvGroup), at::arange(8, at::kDouble).view({1, 8})));
   EXPECT_TRUE(at::equal(score(UnitKind::kQueryHead), at::arange(8, at::kDouble).view({2, 4})));
   EXPECT_TRUE(at::equal(score(UnitKind::kValueChannel), at::arange(8, at::kDouble).view({2, 4}).t()));
@@ -168,7 +215,7 @@ TEST(ScoreColumns, TakesMeansWhereGroupsHaveLostDifferentHeads) {
   plan.blocks[1].At(UnitKind::kQueryHead).kept = {0, 1, 2, 3, 4};
   const Model cut = Cut(model, plan);
   const Statistics statistics = Calibrate(cut, RandomIds(4, 2, 8, model.config.V), {});
-  const Tensor score = ScoreColumns({cut, 1, UnitKind::kKvGroup, &statistics, true}, Numbers);
+  const Tensor score = ScoreColumns({cut, 1, UnitKind::kKvGroup, &statistics}, Numbers);
   EXPECT_TRUE(at::equal(score, at::tensor({3.5, 11.5, 17.5}, at::kDouble).view({3, 1}))) << score;
 }
 
@@ -176,7 +223,7 @@ TEST(CheckedScore, NamesTheScorersOfAKindThatThisOneHasNoScoreFor) {
   const Model model = TinyModel(5);
   EXPECT_EQ(MessageOf([&] {
               CheckedScore(*Registry<Scorer>::Create("wifv"), "wifv",
-                           {model, kWholeModel, UnitKind::kResidualChannel, nullptr, true});
+                           {model, kWholeModel, UnitKind::kResidualChannel, nullptr});
             }),
             "prune.score: scorer wifv has no score for residual_channel; use magnitude, random");
 }
@@ -192,7 +239,7 @@ TEST(Magnitude, OfAResidualChannelSumsOverTheWholeModel) {
     for (const Role role : kRoles)
       if (block.At(role).defined()) add(block.At(role).weight, role == Role::kO || role == Role::kDown ? 0 : 1);
   const Tensor score =
-      Registry<Scorer>::Create("magnitude")->Score({model, kWholeModel, UnitKind::kResidualChannel, nullptr, true});
+      Registry<Scorer>::Create("magnitude")->Score({model, kWholeModel, UnitKind::kResidualChannel, nullptr});
   EXPECT_NEAR(score[3][0].item<double>(), expected, 1e-9 * expected);
 }
 

@@ -11,7 +11,7 @@ namespace {
 at::Tensor Score(UnitKind kind) {
   const Model model = ModelByHand();
   const Statistics statistics = StatisticsByHand();
-  return Registry<Scorer>::Create("wifn")->Score({model, 0, kind, &statistics, true});
+  return Registry<Scorer>::Create("wifn")->Score({model, 0, kind, &statistics});
 }
 
 TEST(Wifn, OfAnFfnChannelIsTheMeanWeightTimesTheInputNorm) {

@@ -5,10 +5,10 @@
 namespace espalier {
 namespace {
 
-at::Tensor Score(UnitKind kind, bool exclude) {
+at::Tensor Score(UnitKind kind, bool leave_out) {
   const Model model = ModelByHand();
-  const Statistics statistics = StatisticsByHand();
-  return Registry<Scorer>::Create("wifv")->Score({model, 0, kind, &statistics, exclude});
+  const Statistics statistics = StatisticsByHand(leave_out);
+  return Registry<Scorer>::Create("wifv")->Score({model, 0, kind, &statistics});
 }
 
 TEST(Wifv, OfAnFfnChannelMatchesTheFormulaWorkedByHand) {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <string_view>
 
 #include "espalier/calibrate/statistics.h"
 #include "espalier/model/model.h"
@@ -12,10 +13,32 @@
 namespace espalier {
 
 struct CalibrateOptions {
-  bool products = false;      // also co-moments, for least squares
-  double outlier_ratio = 64;  // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median across tokens
-  int64_t gradient_tokens = 0;  // loss masses over this many of them, whole windows; 0: none
-  int64_t batch = 8;            // windows at a time
+  TokenWeighting tokens = TokenWeighting::kOrdinary;
+  double outlier_ratio = 64;        // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
+  bool products = false;            // also co-moments, for least squares
+  bool attention = false;           // also sink mass and gate scores of heads
+  bool influence = false;           // also cosines of what goes into sublayers and blocks and what comes out
+  bool gradients = false;           // also loss masses
+  bool gradient_products = false;   // also products of output gradients
+  bool weight_gradients = false;    // also Taylor sums
+  int64_t gradient_tokens = 12288;  // of the last three: whole windows
+  int64_t batch = 8;                // windows at a time
+};
+
+// The words by which components ask for statistics (ComponentInfo::needs), and what they switch on. "moments" are
+// always measured.
+struct StatisticsNeed {
+  std::string_view name;
+  bool CalibrateOptions::*option;  // null: nothing to switch on
+};
+inline constexpr StatisticsNeed kStatisticsNeeds[] = {
+    {"moments", nullptr},
+    {"products", &CalibrateOptions::products},
+    {"attention", &CalibrateOptions::attention},
+    {"influence", &CalibrateOptions::influence},
+    {"gradients", &CalibrateOptions::gradients},
+    {"gradient_products", &CalibrateOptions::gradient_products},
+    {"weight_gradients", &CalibrateOptions::weight_gradients},
 };
 
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site.
@@ -28,6 +51,11 @@ void CheckFinite(const at::Tensor& values, int64_t block, Site site);
 // whose largest |h| exceeds `ratio` times the median over its window's tokens, before or after the block. A window's
 // outliers depend on no other window. input, output [B, T, C] -> [B, T] bool.
 at::Tensor OutlierTokens(const at::Tensor& input, const at::Tensor& output, double ratio);
+
+// What each token of a batch counts. outlier [B, T] bool, residual [B, T, C] after the sublayer's addition ->
+// [B, T] float64 on the CPU.
+at::Tensor TokenWeights(TokenWeighting weighting, const at::Tensor& outlier, const at::Tensor& residual,
+                        double norm_epsilon);
 
 // Drives `windows` through the model one block at a time: for each block, for each batch, `visit` gets the block's
 // number, the index of the batch's first window, and the taps it asked for.

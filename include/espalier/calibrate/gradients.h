@@ -4,23 +4,58 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
+#include <vector>
 
 #include "espalier/calibrate/statistics.h"
 #include "espalier/model/model.h"
 
 namespace espalier {
 
-// The input of w_o or w_down of one batch [B, T, n] and the gradient of the sum over tokens of the loss (nats) with
-// respect to it.
-using VisitGradient =
-    std::function<void(int64_t block, Role consumer, const at::Tensor& input, const at::Tensor& gradient)>;
+// What goes into each block, and what comes out of the last: L + 1 tensors [B, T, C].
+std::vector<at::Tensor> BlockInputs(const Model& model, const at::Tensor& ids, const Rope& rope);
+
+// Gradient of the sum over tokens of the loss (nats) with respect to the output of the last block [B, T, C].
+at::Tensor OutputGradient(const Model& model, const at::Tensor& output, const at::Tensor& ids);
+
+// The values that one block's taps saw and the gradients with respect to them.
+struct ValueAndGradient {
+  at::Tensor value, gradient;
+};
+struct BlockGradients {
+  at::Tensor input;                        // gradient with respect to what goes into the block [B, T, C]
+  std::map<Site, ValueAndGradient> sites;  // those of the sites asked for that the block has
+  std::vector<at::Tensor> leaves;
+};
+
+// Backward through one block. `leaves` are weights of the block that require gradients.
+BlockGradients BackwardBlock(const Model& model, int64_t block, const at::Tensor& input,
+                             const at::Tensor& output_gradient, const Rope& rope, const std::vector<Site>& sites,
+                             const std::vector<at::Tensor>& leaves = {});
 
 // windows [S, T] int64. Blocks come last to first within a batch. Memory: the block inputs of one batch.
-void StreamGradients(const Model& model, const at::Tensor& windows, int64_t batch, const VisitGradient& visit);
+using VisitGradients = std::function<void(int64_t block, const BlockGradients& gradients)>;
+void StreamGradients(const Model& model, const at::Tensor& windows, int64_t batch, const std::vector<Site>& sites,
+                     const VisitGradients& visit);
 
-// Fills the loss mass of every block: for a unit with the input columns U, the sum over tokens of
-// (sum_{j in U} x_j dL/dx_j)^2, the empirical Fisher information of a factor on the unit's output at 1 (SCAR, arXiv
-// 2604.23475; for the factor view Molchanov et al. 2017, arXiv 1611.06440).
-void AddLossMass(const Model& model, const at::Tensor& windows, int64_t batch, Statistics& statistics);
+// What AddGradientSums measures.
+struct GradientSums {
+  // Loss mass of every unit: the sum over tokens of the square of the derivative of the loss with respect to a factor
+  // at 1 on what the unit does, the empirical Fisher information of that factor (SCAR, arXiv 2604.23475; for the factor
+  // view Molchanov et al. 2017, arXiv 1611.06440). For a unit with the input columns U of a consumer that derivative is
+  // sum_{j in U} x_j dL/dx_j; for a sublayer (attention, ffn) and a block it is what is added to the
+  // residual stream times the gradient there; for a rotary pair sum_j k_j dL/dk_j over its rows of w_k. Measured for
+  // every kind but residual_channel.
+  bool masses = true;
+  // For w_o and w_down the sum over tokens of g g^T [C, C] float64, g the gradient with respect to the consumer's
+  // output (after a post-norm's backward; without one it is the gradient with respect to what is added to the residual
+  // stream). Divided by the tokens it is the output factor of K-FAC's Fisher matrix (arXiv 1503.05671).
+  bool products = false;
+};
+
+// Adds to `statistics`, of which gradient_tokens grows by the tokens of windows [S, T]. NumericError naming the block
+// when a gradient is not finite.
+void AddGradientSums(const Model& model, const at::Tensor& windows, int64_t batch, const GradientSums& wanted,
+                     Statistics& statistics);
 
 }  // namespace espalier

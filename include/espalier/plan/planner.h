@@ -12,7 +12,7 @@ namespace espalier {
 struct PlanOptions {
   std::string scorer_name, allocator_name;
   std::vector<UnitKind> kinds;
-  bool exclude_sink_tokens = true;
+  at::Tensor windows;  // calibration windows [S, T], for scorers that run the model; undefined: for the others
   std::string budget_of = "block_parameters";  // block_parameters, total_parameters, bytes, kv_bytes, macs
   double remove = 0;                           // share of it, in [0, 1)
   int64_t min_kv_groups = 1, min_ffn_channels = 1;

@@ -15,8 +15,10 @@ struct ScoreInput {
   const Model& model;
   int64_t block;  // kWholeModel for kinds of the model as a whole
   UnitKind kind;
-  const Statistics* statistics;  // null when the scorer needs none
-  bool exclude_sink_tokens;      // moments of ordinary tokens only
+  const Statistics* statistics = nullptr;  // null when the scorer needs none
+  // For scorers that run the model and say so by the need "windows".
+  at::Tensor windows = {};  // calibration windows [S, T] int64
+  double remove = 0;        // the share that the budget takes
 };
 
 class Scorer {
@@ -29,13 +31,15 @@ class Scorer {
   // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer
   // has one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
   virtual at::Tensor Score(const ScoreInput& input) const = 0;
+  // Which kinds it can score. Default: those whose units feed a consumer.
+  virtual bool Scores(UnitKind kind) const { return !Consumers(kind).empty(); }
 };
 
-// One consumer of a block's units, with the moments that `input` asks for of its input columns.
+// One consumer of a block's units, with the moments of its input columns over the counted tokens.
 struct ConsumerInput {
   Role role;
   const at::Tensor& weight;  // [C, n]
-  Moments moments;           // of n columns
+  const Moments& moments;    // of n columns
 };
 // A value per input column of one consumer: [n].
 using ColumnScore = std::function<at::Tensor(const ConsumerInput& consumer)>;
@@ -46,6 +50,16 @@ using ColumnScore = std::function<at::Tensor(const ConsumerInput& consumer)>;
 // - attention and ffn: the sum over all columns; block: over those of w_o and of w_down.
 // ShapeError when the statistics are of another model.
 at::Tensor ScoreColumns(const ScoreInput& input, const ColumnScore& score);
+
+// What calibration measured of the input of a consumer. ShapeError when it was of another model.
+const SiteStatistics& SiteFor(const ScoreInput& input, Role consumer);
+// The sums of one group (loss_mass, taylor) for the units of `input`: [units, ...]. ShapeError naming `scorer` when
+// they are of another model; InternalError when the group was not measured.
+const at::Tensor& SumsFor(const ScoreInput& input, std::string_view scorer, NamedSums BlockStatistics::*group);
+// The statistics of the block of `input`. ShapeError when they are of another model.
+const BlockStatistics& BlockFor(const ScoreInput& input);
+// A layer's weight in float64 on the CPU: [C, n].
+at::Tensor ConsumerWeight(const ScoreInput& input, Role consumer);
 
 // RecipeError when the scorer has no score for units of this kind, naming the scorers that have.
 void CheckScores(const Scorer& scorer, std::string_view name, UnitKind kind);

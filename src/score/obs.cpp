@@ -1,0 +1,112 @@
+// Second-order cost of removing a unit with the rest refitted (optimal brain surgeon, Hassibi and Stork 1993,
+// arXiv-less: NIPS 5). With W the unit's consumer, g its columns, H = S + lambda I + D the quadratic form of W's inputs
+// that least_squares solves (input_system.h: affine, with the ridge and the guard for left-out tokens), and G that of
+// its outputs,
+//   cost_g = tr(G W_g ([H^-1]_gg)^-1 W_g^T).
+// metric identity: G = I, the squared error of the output, as in OSSCAR (arXiv 2403.12983) and Tyr-the-Pruner; to be
+// compared within one consumer only. metric gradient: G = mean over tokens of dL/dy dL/dy^T, so that H (x) G is the
+// Kronecker-factored Fisher matrix (K-FAC, arXiv 1503.05671) of LLM Surgeon (arXiv 2312.17244): half the cost estimates
+// the rise of the mean loss, comparable between blocks and kinds. LLM Surgeon damps and updates all weights at once in
+// shots and fits no constant; the affine form, the guard and the greedy order below are ours.
+// greedy: the cheapest unit goes, H^-1 and W are downdated, and so on; the score is the running maximum of the marginal
+// costs in that order, so that two units that replace each other do not both look free. OSSCAR searches on by swaps.
+// Statistics: products, gradient_products. Cost: n^3 for each consumer, about a second for 1,536 channels.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "espalier/calibrate/input_system.h"
+#include "espalier/core/error.h"
+#include "espalier/score/scorer.h"
+#include "removal.h"
+
+namespace espalier {
+namespace {
+
+using at::Tensor;
+
+class Obs final : public Scorer {
+ public:
+  Obs(bool gradient, double ridge, bool greedy) : gradient_(gradient), ridge_(ridge), greedy_(greedy) {}
+
+  bool Scores(UnitKind kind) const override { return !Consumers(kind).empty(); }
+
+  Tensor Score(const ScoreInput& input) const override {
+    const Block& block = input.model.blocks.at(static_cast<size_t>(input.block));
+    Tensor score;
+    for (const Role consumer : Consumers(input.kind)) {  // a block has two: the costs of both sublayers
+      if (!block.At(consumer).defined()) continue;
+      const Tensor part = ScoreAt(input, consumer);
+      score = score.defined() ? score + part : part;
+    }
+    return score.unsqueeze(1);  // [units, 1]
+  }
+
+ private:
+  Tensor ScoreAt(const ScoreInput& input, Role consumer) const {
+    const UnitSpace space(input.model, input.block, input.kind);
+    std::vector<std::vector<int64_t>> columns;
+    for (int64_t unit = 0; unit < space.size(); ++unit) columns.push_back(space.ConsumerColumns(consumer, unit));
+    const SiteStatistics& site = SiteFor(input, consumer);
+    const Tensor h = InputSystem(site, ridge_), p = OutputSystem(input, consumer);  // [n, n]
+    const Tensor own = site.counted.squares + site.left_out.squares + p.diagonal();
+    if (const Tensor spoilt = Spoilt(own, columns); spoilt.isnan().any().item<bool>()) return spoilt;
+    const auto [factor, info] = at::linalg_cholesky_ex(h);
+    if (info.item<int>() != 0)
+      throw NumericError(
+          fmt::format("score obs: block {}: the covariance of {} inputs of {} is not positive definite at row {}; "
+                      "use more calibration tokens or a larger ridge than {}",
+                      input.block, h.size(0), RoleName(consumer), info.item<int>(), ridge_));
+    const RemovalSystem system{at::cholesky_inverse(factor), p};
+    return greedy_ ? GreedyRemovalCosts(system, columns) : RemovalCosts(system, columns);
+  }
+
+  // P = W^T G W: [n, n] float64.
+  Tensor OutputSystem(const ScoreInput& input, Role consumer) const {
+    const Tensor w = ConsumerWeight(input, consumer);  // [C, n]
+    if (!gradient_) return w.t().matmul(w);
+    const NamedSums& products = BlockFor(input).gradient_products;
+    const auto found = products.find(RoleName(consumer));
+    ESPALIER_CHECK(found != products.end() && input.statistics->gradient_tokens > 0,
+                   "obs needs calibration with gradient products");
+    if (found->second.size(0) != w.size(0))
+      throw ShapeError(
+          fmt::format("obs: block {}: gradients of {} outputs of {}, the model has {}; calibrate this "
+                      "model again",
+                      input.block, found->second.size(0), RoleName(consumer), w.size(0)));
+    return w.t().matmul(found->second.matmul(w)) / static_cast<double>(input.statistics->gradient_tokens);
+  }
+
+  // own [n]: something of each column's weights and statistics. Not a number for the units where it is none, zero for
+  // the others: the algebra would spread it over all of them, and nobody could tell which one had it.
+  static Tensor Spoilt(const Tensor& own, const std::vector<std::vector<int64_t>>& columns) {
+    Tensor score = at::zeros({static_cast<int64_t>(columns.size())}, at::kDouble);
+    if (own.isfinite().all().item<bool>()) return score;
+    for (size_t unit = 0; unit < columns.size(); ++unit)
+      if (!own.index_select(0, at::tensor(columns[unit], at::kLong)).isfinite().all().item<bool>())
+        score[static_cast<int64_t>(unit)].fill_(std::numeric_limits<double>::quiet_NaN());
+    return score;
+  }
+
+  bool gradient_;
+  double ridge_;
+  bool greedy_;
+};
+
+const bool kRegistered = Registry<Scorer>::Register(
+    {"obs",
+     "Second-order cost of removing the unit with the rest of its consumer refitted",
+     "Hassibi and Stork 1993; groups: OSSCAR, arXiv 2403.12983; metric: LLM Surgeon, arXiv 2312.17244; greedy is ours",
+     {"moments", "products", "gradient_products"},
+     {TextOption("metric", "gradient",
+                 "Weight output errors by the loss's gradients, comparable between blocks, or all alike (identity)")
+          .OneOf({"gradient", "identity"}),
+      RealOption("ridge", 0.01, "Added to the input covariance, as a share of its mean diagonal").AtLeast(0),
+      BoolOption("greedy", true, "Remove one unit at a time and refit before the next is judged")}},
+    [](const Options& options) -> std::unique_ptr<Scorer> {
+      return std::make_unique<Obs>(options.Text("metric") == "gradient", options.Real("ridge"), options.Bool("greedy"));
+    });
+
+}  // namespace
+}  // namespace espalier
