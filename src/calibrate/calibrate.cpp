@@ -25,16 +25,6 @@ Tensor RowPlaces(int64_t first_window, int64_t B, int64_t T) {
   return at::stack({sequence, position}, 1);
 }
 
-// weights [B*T] float64: see TokenWeights.
-void AddSite(SiteStatistics& site, const Tensor& value, const Tensor& weights, bool equal, int64_t first_window) {
-  const int64_t B = value.size(0), T = value.size(1);
-  const Tensor rows = value.reshape({B * T, value.size(2)}), places = RowPlaces(first_window, B, T);
-  const Tensor counted = weights.nonzero().squeeze(1), left_out = weights.eq(0).nonzero().squeeze(1);
-  site.counted.Add(rows.index_select(0, counted.to(rows.device())), places.index_select(0, counted),
-                   equal ? Tensor() : weights.index_select(0, counted));
-  site.left_out.Add(rows.index_select(0, left_out.to(rows.device())), places.index_select(0, left_out));
-}
-
 // Co-moments leave the accumulators as float32 once a block is done: half the memory.
 void Narrow(SiteStatistics& site) {
   if (site.counted.products.defined()) site.counted.products = site.counted.products.to(at::kFloat);
@@ -76,7 +66,7 @@ void AddMoments(const ModelConfig& config, const BlockTaps& taps, int64_t l, int
     if (options.products && !site.counted.products.defined())
       site.counted.products = at::zeros({value.size(2), value.size(2)}, at::kDouble);
     const Tensor weights = TokenWeights(options.tokens, outlier, taps.At(sublayer.residual), config.norm_epsilon);
-    AddSite(site, value, weights.flatten(), options.tokens != TokenWeighting::kInverseRms, first_window);
+    AddTokens(site, value, weights, first_window);
   }
 }
 
@@ -88,6 +78,18 @@ std::vector<Site> SitesFor(const CalibrateOptions& options) {
 }
 
 }  // namespace
+
+void AddTokens(SiteStatistics& site, const Tensor& value, const Tensor& weights, int64_t first_window) {
+  const int64_t B = value.size(0), T = value.size(1);
+  const Tensor rows = value.reshape({B * T, value.size(2)}), places = RowPlaces(first_window, B, T);
+  const Tensor weight = weights.flatten();  // [B*T]
+  const Tensor counted = weight.nonzero().squeeze(1), left_out = weight.eq(0).nonzero().squeeze(1);
+  const Tensor positive = weight.index_select(0, counted);
+  const bool alike = positive.eq(1).all().item<bool>();
+  site.counted.Add(rows.index_select(0, counted.to(rows.device())), places.index_select(0, counted),
+                   alike ? Tensor() : positive);
+  site.left_out.Add(rows.index_select(0, left_out.to(rows.device())), places.index_select(0, left_out));
+}
 
 void CheckFinite(const Tensor& values, int64_t block, Site site) {
   if (std::isfinite(values.sum(at::kDouble).item<double>())) return;

@@ -185,23 +185,31 @@ Tensor Embed(const Model& model, const Tensor& ids) {
   return h * at::scalar_tensor(model.config.embedding_scale, h.options());  // rounded to the dtype first, as Gemma does
 }
 
-Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
+Tensor RunAttention(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
   const Block& block = model.blocks[static_cast<size_t>(l)];
-  const BlockConfig& sizes = model.config.blocks[static_cast<size_t>(l)];
   const Tap tap{observer, model.edit.get(), l};
   const Tensor h = tap(Site::kBlockInput, input);
-
   const Tensor attn_norm = tap(Site::kAttnNorm, RmsNorm(model.config, h, block.attention_norm));
-  const Tensor attended =
-      sizes.HasAttention() ? AttentionOutput(model, l, attn_norm, rope, tap) : Constant(block.attention.w_o, h);
+  const Tensor attended = model.config.blocks[static_cast<size_t>(l)].HasAttention()
+                              ? AttentionOutput(model, l, attn_norm, rope, tap)
+                              : Constant(block.attention.w_o, h);
   const Tensor attn_out = tap(Site::kAttnOut, RmsNorm(model.config, attended, block.attention_post_norm));
-  const Tensor residual = tap(Site::kAttnResidual, h + attn_out);
+  return tap(Site::kAttnResidual, h + attn_out);
+}
 
+Tensor RunFeedForward(const Model& model, int64_t l, const Tensor& residual, Observer* observer) {
+  const Block& block = model.blocks[static_cast<size_t>(l)];
+  const Tap tap{observer, model.edit.get(), l};
   const Tensor ffn_norm = tap(Site::kFfnNorm, RmsNorm(model.config, residual, block.ffn_norm));
-  const Tensor fed = sizes.HasFeedForward() ? FeedForwardOutput(model.config, block.ffn, ffn_norm, tap)
-                                            : Constant(block.ffn.w_down, h);
+  const Tensor fed = model.config.blocks[static_cast<size_t>(l)].HasFeedForward()
+                         ? FeedForwardOutput(model.config, block.ffn, ffn_norm, tap)
+                         : Constant(block.ffn.w_down, residual);
   const Tensor ffn_out = tap(Site::kFfnOut, RmsNorm(model.config, fed, block.ffn_post_norm));
   return tap(Site::kBlockOutput, residual + ffn_out);
+}
+
+Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
+  return RunFeedForward(model, l, RunAttention(model, l, input, rope, observer), observer);
 }
 
 Tensor FinalNorm(const Model& model, const Tensor& h) {

@@ -13,11 +13,12 @@ class Bias final : public Compensator {
  public:
   bool AddsBias() const override { return true; }
   bool NeedsProducts() const override { return false; }
-  Repair Fit(const Linear& dense, const SiteStatistics& site, const std::vector<int64_t>& kept) const override {
+  Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept) const override {
     const at::Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
     const at::Tensor columns = at::tensor(kept, at::kLong);
-    const at::Tensor removed_mean = site.counted.mean.index_fill(0, columns, 0);  // [n], zero where kept
-    const at::Tensor constant = w.mv(removed_mean);                               // [C]
+    const at::Tensor removed_mean = data.inputs.counted.mean.index_fill(0, columns, 0);  // [n], zero where kept
+    at::Tensor constant = w.mv(removed_mean);                                            // [C]
+    if (data.shift) constant = constant + data.shift->mean;
     return {w.index_select(1, columns), dense.bias.defined() ? constant + dense.bias.to(at::kDouble).cpu() : constant};
   }
 };

@@ -18,6 +18,7 @@
 #include "espalier/plan/planner.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
+#include "espalier/prune/sequential.h"
 #include "run_state.h"
 
 namespace espalier {
@@ -79,6 +80,24 @@ Json CurveJson(const HealCurve& curve) {
           {"loss", curve.loss},
           {"validation_tokens", curve.validation_tokens},
           {"validation_loss", curve.validation_loss}};
+}
+
+// Refits what the plan cut, in `cut`, as the recipe says.
+void CompensateCut(RunState& state, const Plan& plan, Model& cut) {
+  const RecipeEntry& entry = state.recipe().Entry("prune.compensate");
+  const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
+  if (compensator->Sequential()) {
+    const Options& calibration = state.recipe().Entry("data.calibration").options;
+    CompensateSequentially(
+        state.dense(), plan,
+        {.windows = state.CalibrationWindows(),
+         .tokens = ParseTokenWeighting(calibration.Text("tokens")),
+         .outlier_ratio = calibration.Real("outlier_ratio")},
+        *compensator, cut);
+  } else if (NeedsStatistics(state.recipe())) {
+    Compensate(state.dense(), plan, LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors"),
+               *compensator, cut);
+  }
 }
 
 }  // namespace
@@ -187,11 +206,7 @@ std::string PruneStage(RunState& state, const std::string& plan_key, const std::
     const double limit = state.dtype() == at::kFloat ? kMaskEqualsCut : kMaskEqualsCutBfloat16;
     const double difference = CheckCutEqualsMask(cut, Mask(state.dense(), plan), CheckIds(state), limit);
     LogInfo("self-check: the cut model's logits equal the masked model's within {:.1e} (relative)", difference);
-    if (NeedsStatistics(state.recipe())) {
-      const Statistics statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
-      Compensate(state.dense(), plan, statistics, *Registry<Compensator>::Create(compensate.name, compensate.options),
-                 cut);
-    }
+    CompensateCut(state, plan, cut);
     if (CountBlockParameters(cut) != plan.pruned.block_parameters)
       throw InternalError(fmt::format("the pruned model has {} block parameters, the plan says {}",
                                       CountBlockParameters(cut), plan.pruned.block_parameters));

@@ -57,6 +57,9 @@ at::Tensor OutlierTokens(const at::Tensor& input, const at::Tensor& output, doub
 at::Tensor TokenWeights(TokenWeighting weighting, const at::Tensor& outlier, const at::Tensor& residual,
                         double norm_epsilon);
 
+// Adds a batch of a consumer's inputs [B, T, n] to its moments. weights [B, T] float64, as TokenWeights gives them.
+void AddTokens(SiteStatistics& site, const at::Tensor& value, const at::Tensor& weights, int64_t first_window);
+
 // Drives `windows` through the model one block at a time: for each block, for each batch, `visit` gets the block's
 // number, the index of the batch's first window, and the taps it asked for.
 class BlockTaps : public Observer {

@@ -29,6 +29,10 @@ at::Tensor Activate(const ModelConfig& config, const at::Tensor& x);
 at::Tensor Embed(const Model& model, const at::Tensor& ids);  // [B, T] int64 -> [B, T, C]
 at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
                     Observer* observer = nullptr);
+// Its two halves, each with its addition: [B, T, C] -> [B, T, C]. A sublayer that is gone adds its constant.
+at::Tensor RunAttention(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
+                        Observer* observer = nullptr);
+at::Tensor RunFeedForward(const Model& model, int64_t block, const at::Tensor& residual, Observer* observer = nullptr);
 at::Tensor FinalNorm(const Model& model, const at::Tensor& h);
 
 // Everything but the head: [B, T] int64 -> [B, T, C] after the final norm.

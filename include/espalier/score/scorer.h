@@ -31,8 +31,6 @@ class Scorer {
   // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer
   // has one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
   virtual at::Tensor Score(const ScoreInput& input) const = 0;
-  // Which kinds it can score. Default: those whose units feed a consumer.
-  virtual bool Scores(UnitKind kind) const { return !Consumers(kind).empty(); }
 };
 
 // One consumer of a block's units, with the moments of its input columns over the counted tokens.
