@@ -74,16 +74,6 @@ TEST_P(EveryScorer, GivesAFiniteRowForEveryUnitAndTheSameTwice) {
   EXPECT_GT(kinds, 0);
 }
 
-TEST_P(EveryScorer, NamesTheKindsItScoresWhenAskedForAnother) {
-  for (const UnitKindInfo& info : UnitKinds()) {
-    if (scorer_->Scores(info.kind)) continue;
-    const std::string message = MessageOf([&] { Score(model_, statistics_, 0, info.kind); });
-    EXPECT_EQ(
-        message.find("prune.score: " + GetParam() + " does not score " + std::string(info.name) + " units, only "), 0u)
-        << message;
-  }
-}
-
 TEST_P(EveryScorer, PermutesScoresWhenFfnChannelsArePermuted) {
   if (ReadsNothing()) GTEST_SKIP() << "reads nothing of the model";
   if (!scorer_->Scores(UnitKind::kFfnChannel)) GTEST_SKIP() << "does not score FFN channels";
