@@ -71,9 +71,14 @@ class Walk {
         ledger_(LedgerOf(model, plan)),
         context_{model, ledger_, compensator, cut},
         cut_(cut),
+        adds_output_(model.config.norm_placement == NormPlacement::kPre),
         rope_(MakeRope(model.config, data.windows.size(1), model.device(), model.dtype())),
         hidden_(Embed(model, data.windows.to(model.device()))),
         held_out_from_(data.windows.size(0) - static_cast<int64_t>(options_.held_out * static_cast<double>(data.windows.size(0)))) {
+    if (options_.feedback > 0 && !adds_output_)
+      throw RecipeError(
+          "prune.compensate.feedback: this family has a norm between w_o, w_down and the residual stream, so that an "
+          "error of the stream is no target for them; use feedback: 0");
     if (options_.feedback > 0) reference_ = hidden_.clone();
   }
 
@@ -95,7 +100,7 @@ class Walk {
   }
   // Cut away whole, with a predecessor that takes its part over.
   bool Folded(const Place& at) const {
-    if (!Gone(at)) return false;
+    if (!adds_output_ || !Gone(at)) return false;
     for (Place before; before.block != at.block || before.consumer != at.consumer; before = before.Next())
       if (Present(cut_, before)) return true;
     return false;
@@ -106,7 +111,7 @@ class Walk {
 
   bool ToRefit(const Place& at) const {
     if (!Present(model_, at) || Folded(at)) return false;
-    return LosesInputs(context_, at.block, at.consumer) || Gone(at.Next());
+    return LosesInputs(context_, at.block, at.consumer) || (adds_output_ && Gone(at.Next()));
   }
 
   Tensor RunSublayer(const Model& model, const Place& at, const Tensor& h, Observer* observer) const {
@@ -120,7 +125,8 @@ class Walk {
     if (options_.feedback > 0)
       shift = (reference_.narrow(0, first, h.size(0)) - h) * options_.feedback;
     Tensor ahead = dense_output;
-    for (Place next = at.Next(); Gone(next); next = next.Next()) ahead = RunSublayer(model_, next, ahead, nullptr);
+    for (Place next = at.Next(); adds_output_ && Gone(next); next = next.Next())
+      ahead = RunSublayer(model_, next, ahead, nullptr);
     if (ahead.is_same(dense_output)) return shift;
     return shift.defined() ? shift + (ahead - dense_output) : ahead - dense_output;
   }
@@ -151,7 +157,7 @@ class Walk {
     if (!LosesInputs(context_, at.block, at.consumer) && !model_.blocks[at.Index()].At(at.consumer).bias.defined())
       std::swap(constant, repair.bias), repair.bias = Tensor();
     WriteRepair(context_, at.block, at.consumer, repair);
-    for (Place next = at.Next(); Gone(next); next = next.Next()) {
+    for (Place next = at.Next(); adds_output_ && Gone(next); next = next.Next()) {
       WriteRepair(context_, next.block, next.consumer, {at::empty({constant.size(0), 0}, at::kDouble), constant});
       constant = at::zeros_like(constant);
     }
@@ -174,6 +180,7 @@ class Walk {
   Ledger ledger_;
   RefitContext context_;
   Model& cut_;
+  bool adds_output_;  // w_o and w_down write to the residual stream as they are
   Rope rope_;
   Tensor hidden_, reference_;  // [S, T, C], before the sublayer at hand: pruned path, dense path
   int64_t held_out_from_;

@@ -30,9 +30,12 @@ class Obs final : public Scorer {
  public:
   Obs(bool gradient, double ridge, bool greedy) : gradient_(gradient), ridge_(ridge), greedy_(greedy) {}
 
-  bool Scores(UnitKind kind) const override { return !Consumers(kind).empty(); }
+  bool Scores(UnitKind kind) const override {
+    return !Consumers(kind).empty() || (gradient_ && kind == UnitKind::kQkPair);
+  }
 
   Tensor Score(const ScoreInput& input) const override {
+    if (input.kind == UnitKind::kQkPair) return LossMass(input);
     const Block& block = input.model.blocks.at(static_cast<size_t>(input.block));
     Tensor score;
     for (const Role consumer : Consumers(input.kind)) {  // a block has two: the costs of both sublayers
@@ -44,6 +47,12 @@ class Obs final : public Scorer {
   }
 
  private:
+  // No layer can be refitted for what the softmax lost: the second-order cost is the loss mass itself, in the same unit.
+  static Tensor LossMass(const ScoreInput& input) {
+    const Tensor& mass = SumsFor(input, "obs", &BlockStatistics::loss_mass);
+    return (mass / static_cast<double>(input.statistics->gradient_tokens)).unsqueeze(1);  // [units, 1]
+  }
+
   Tensor ScoreAt(const ScoreInput& input, Role consumer) const {
     const UnitSpace space(input.model, input.block, input.kind);
     std::vector<std::vector<int64_t>> columns;
@@ -98,7 +107,7 @@ const bool kRegistered = Registry<Scorer>::Register(
     {"obs",
      "Second-order cost of removing the unit with the rest of its consumer refitted",
      "Hassibi and Stork 1993; groups: OSSCAR, arXiv 2403.12983; metric: LLM Surgeon, arXiv 2312.17244; greedy is ours",
-     {"moments", "products", "gradient_products"},
+     {"moments", "products", "gradients", "gradient_products"},
      {TextOption("metric", "gradient",
                  "Weight output errors by the loss's gradients, comparable between blocks, or all alike (identity)")
           .OneOf({"gradient", "identity"}),

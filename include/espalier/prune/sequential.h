@@ -21,9 +21,11 @@ struct SequentialData {
 //   + the outputs of the sublayers right after it that are gone         a linear replacement, folded into what is left
 //   + feedback * (h of the dense path - h)                              error feedback (unstructured: GPTAQ, 2504.02692)
 // With feedback 0 the dense path is not run, and what loses nothing is not refitted. A removed sublayer whose
-// predecessor takes its part over leaves a bias of zero: an affine refit has no mean error.
+// predecessor takes its part over leaves a bias of zero: an affine refit has no mean error. Families with a norm on a
+// sublayer's output (NormPlacement other than kPre) have the first term only: the others are no outputs of the layer.
 // Memory: two residual streams [S, T, C] (one without feedback) and one block's activations of a batch.
-// RecipeError when the plan cuts residual channels: there is no dense output of the same width to aim at.
+// RecipeError when the plan cuts residual channels, as there is no dense output of the same width to aim at, and for
+// feedback in a family with such a norm.
 void CompensateSequentially(const Model& model, const Plan& plan, const SequentialData& data,
                             const Compensator& compensator, Model& cut);
 
