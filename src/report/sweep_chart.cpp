@@ -94,10 +94,13 @@ void DrawLineAxes(Svg& svg, const Scale& x, const Scale& y) {
   svg.Text((x.from + x.to) / 2, y.from + 32, "removed share of block parameters", "axis mid");
 }
 
-void DrawVariant(Svg& svg, const Scale& x_scale, const Scale& y_scale, const std::vector<Mark>& marks, double shift) {
+void DrawVariant(Svg& svg, const Scale& x_scale, const Scale& y_scale, const std::vector<Mark>& marks, double dense,
+                 double shift) {
   const SweepStyle style = StyleOf(marks.front().row->style);
   std::vector<double> x, y;
   std::string band, back;
+  // Where nothing is removed, every variant is the dense model.
+  std::vector<double> line_x = {x_scale.from}, line_y = {IsDrawable(dense) ? y_scale.At(dense) : NAN};
   for (const Mark& mark : marks) {
     x.push_back(x_scale.At(mark.removed) + shift);
     y.push_back(y_scale.At(mark.point->perplexity));
@@ -107,7 +110,9 @@ void DrawVariant(Svg& svg, const Scale& x_scale, const Scale& y_scale, const std
     back = fmt::format("L{} {}{}", at, SvgNumber(y_scale.At(mark.point->lowest)), back);
   }
   if (!band.empty()) svg.Path(band + back + "z", style.band);
-  svg.Path(PolylinePath(x, y), style.curve);
+  line_x.insert(line_x.end(), x.begin(), x.end());
+  line_y.insert(line_y.end(), y.begin(), y.end());
+  svg.Path(PolylinePath(line_x, line_y), style.curve);
   for (size_t i = 0; i < marks.size(); ++i) {
     const double low = y_scale.At(marks[i].Low()), high = y_scale.At(marks[i].High());
     if (IsDrawable(marks[i].Low()) && IsDrawable(marks[i].High()))
@@ -139,7 +144,7 @@ void DrawLines(Svg& svg, const std::vector<Mark>& marks, const SweepText& text, 
   }
   for (size_t i = 0; i < variants.size(); ++i) {  // shifted a little, so that intervals do not hide each other
     const double place = static_cast<double>(i) - (static_cast<double>(variants.size()) - 1) / 2;
-    DrawVariant(svg, x, y, variants[i], 3 * place);
+    DrawVariant(svg, x, y, variants[i], text.dense, 3 * place);
   }
 }
 

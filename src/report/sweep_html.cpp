@@ -63,7 +63,7 @@ std::string Variants(const SweepReport& sweep) {
   std::string rows;
   for (const SweepVariant& variant : sweep.variants)
     rows += fmt::format("<tr><th scope=\"row\" class=\"keep\">{}</th>{}<td class=\"wrap\"><code>{}</code></td></tr>\n",
-                        EscapeHtml(variant.name), TextCell(variant.method),
+                        EscapeHtml(variant.name), TextCell(variant.method, "wrap"),
                         EscapeHtml(fmt::format("{}", fmt::join(variant.set, " "))));
   return HtmlTable(TextHead("variant") + TextHead("method") + TextHead("laid over the recipe"), rows);
 }

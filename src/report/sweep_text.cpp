@@ -87,7 +87,8 @@ std::string RenderSweepTable(const SweepReport& sweep) {
   std::vector<TextColumn> columns;
   for (const SweepColumn& column : SweepColumns(sweep)) {
     if (!column.in_terminal) continue;
-    std::vector<std::string> cells = {column.head, column.under};
+    std::vector<std::string> cells = column.brief;
+    if (cells.empty()) cells = {column.head, column.under};
     for (size_t row = 0; row < column.cells.size(); ++row)
       cells.push_back(column.cells[row].text +
                       (column.beside.empty() || column.beside[row].empty() ? "" : " " + column.beside[row]));

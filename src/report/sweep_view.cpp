@@ -25,7 +25,7 @@ Cell SpreadCell(const Spread& spread, const Format& format) {
 template <class Value, class Format>
 SweepColumn SpreadColumn(const std::vector<SweepRow>& rows, std::string head, std::string under, const Value& value,
                          const Format& format) {
-  SweepColumn column{std::move(head), std::move(under), false, false, {}, {}};
+  SweepColumn column{std::move(head), std::move(under), false, false, {}, {}, {}};
   for (const SweepRow& row : rows) column.cells.push_back(SpreadCell(SpreadOf(row, value), format));
   return column;
 }
@@ -56,7 +56,7 @@ SweepColumn CutColumn(const std::vector<SweepRow>& rows, const std::string& kind
 // Perplexity; under it the ratio to dense with its interval, and the range over seeds.
 SweepColumn PerplexityColumn(const SweepReport& sweep, const std::vector<SweepRow>& rows, const std::string& model,
                              const SweepText& text, bool many_models) {
-  SweepColumn column{text.corpus, text.preset, false, true, {}, {}};
+  SweepColumn column{text.corpus, text.preset, false, true, {}, {}, {}};
   if (many_models) column.head = fmt::format("{}, {}", text.corpus, model);
   for (const SweepRow& row : rows) {
     const SweepPoint* point = FindPoint(sweep, row, model, text.id);
@@ -88,21 +88,18 @@ SweepColumn PhenomenaColumn(const std::vector<SweepRow>& rows, const std::string
   return column;
 }
 
-SweepColumn ProtectedColumn(const std::vector<SweepRow>& rows) {
-  SweepColumn column = SpreadColumn(
-      rows, "protected units", "of them, cut otherwise",
-      [](const SweepRun& run) { return static_cast<double>(run.protected_units); },
-      [](double value) { return FormatFigure(value) == "0.00" ? "0" : fmt::format("{:.4g}", value); });
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const Spread would =
-        SpreadOf(rows[i], [](const SweepRun& run) { return static_cast<double>(run.protected_would_cut); });
-    if (would.count > 0) column.cells[i].under = fmt::format("{:.4g} would go", would.mean);
-  }
-  return column;
+void AddProtected(const std::vector<SweepRow>& rows, std::vector<SweepColumn>& columns) {
+  const auto add = [&](const char* head, const char* under, int64_t SweepRun::*units) {
+    columns.push_back(SpreadColumn(
+        rows, head, under, [&](const SweepRun& run) { return static_cast<double>(run.*units); },
+        [](double count) { return fmt::format("{:.4g}", count); }));
+  };
+  add("protected", "units", &SweepRun::protected_units);
+  add("of them cut", "without protection", &SweepRun::protected_would_cut);
 }
 
 SweepColumn RunsColumn(const std::vector<SweepRow>& rows) {
-  SweepColumn column{"seeds", "", false, false, {}, {}};
+  SweepColumn column{"seeds", "", false, false, {}, {}, {}};
   for (const SweepRow& row : rows)
     column.cells.push_back({row.runs.size() == row.cells ? fmt::format("{}", row.cells)
                                                          : fmt::format("{} of {}", row.runs.size(), row.cells),
@@ -111,14 +108,15 @@ SweepColumn RunsColumn(const std::vector<SweepRow>& rows) {
 }
 
 void AddShares(const std::vector<SweepRow>& rows, std::vector<SweepColumn>& columns) {
-  const auto add = [&](const char* head, double SweepRun::*share) {
+  const auto add = [&](const char* head, const char* brief, double SweepRun::*share) {
     columns.push_back(SpreadColumn(
         rows, head, "removed", [&](const SweepRun& run) { return run.*share; }, FormatShare));
     columns.back().in_terminal = true;
+    columns.back().brief = {brief, "removed"};
   };
-  add("block parameters", &SweepRun::block_parameters);
-  add("all parameters", &SweepRun::total_parameters);
-  add("bytes", &SweepRun::bytes);
+  add("block parameters", "blocks", &SweepRun::block_parameters);
+  add("all parameters", "all", &SweepRun::total_parameters);
+  add("bytes", "bytes", &SweepRun::bytes);
 }
 
 void AddCosts(const std::vector<SweepRow>& rows, std::vector<SweepColumn>& columns) {
@@ -185,7 +183,8 @@ const SweepPoint* FindPoint(const SweepReport& sweep, const SweepRow& row, const
 
 std::vector<SweepColumn> SweepColumns(const SweepReport& sweep) {
   const std::vector<SweepRow> rows = SweepRows(sweep);
-  std::vector<SweepColumn> columns = {{"variant", "", true, true, {}, {}}, {"asked for", "", false, true, {}, {}}};
+  std::vector<SweepColumn> columns = {{"variant", "", true, true, {}, {}, {}},
+                                      {"asked for", "", false, true, {}, {}, {}}};
   bool show_runs = sweep.seeds.size() > 1;
   bool any_protected = false;
   for (const SweepRow& row : rows) {
@@ -195,6 +194,7 @@ std::vector<SweepColumn> SweepColumns(const SweepReport& sweep) {
     for (const SweepRun* run : row.runs) any_protected = any_protected || run->protected_units > 0;
   }
   columns[1].under = "of " + PlainName(sweep.budget_of);
+  columns[1].brief = {"asked", "for"};
   if (show_runs) columns.push_back(RunsColumn(rows));
   AddShares(rows, columns);
   const std::vector<std::string> models = SweepModels(sweep);
@@ -207,7 +207,7 @@ std::vector<SweepColumn> SweepColumns(const SweepReport& sweep) {
       rows, last, "sink rate", [](const SweepPhenomena& p) { return p.sink_rate; }, FormatShare));
   columns.push_back(PhenomenaColumn(
       rows, last, "largest spike", [](const SweepPhenomena& p) { return p.largest_spike; }, FormatFigure));
-  if (any_protected) columns.push_back(ProtectedColumn(rows));
+  if (any_protected) AddProtected(rows, columns);
   AddCosts(rows, columns);
   return columns;
 }

@@ -55,6 +55,7 @@ struct SweepColumn {
   bool in_terminal = false;
   std::vector<Cell> cells;          // one a row
   std::vector<std::string> beside;  // in the terminal, where there is no room under a text; or empty
+  std::vector<std::string> brief;   // head and what is under it in the terminal; empty: the same
 };
 std::vector<SweepColumn> SweepColumns(const SweepReport& sweep);
 
