@@ -153,10 +153,11 @@ at::Tensor RunState::CalibrationWindows() {
                                   options.Int("length"), seed());
 }
 
-// Healing has state of its own beside its output; a pruned checkpoint is big and stored only when another run has use
-// for it.
+// What is known of the dense model is always stored, for cells that are added later too; what depends on a plan only
+// when another run has the same key. Healing has state of its own beside its output and is not shared.
 bool RunState::IsShared(const std::string& stage, const std::string& key) const {
-  return sharing_.store && stage != "heal" && (stage != "prune" || sharing_.common.contains(key));
+  if (!sharing_.store || stage == "heal") return false;
+  return stage == "calibrate" || stage.ends_with(".dense") || sharing_.common.contains(key);
 }
 
 bool RunState::Adopt(const std::string& stage, const std::string& key, const fs::path& output) {

@@ -28,7 +28,7 @@ namespace espalier {
 struct Sharing {
   std::shared_ptr<InputCache> inputs;
   std::shared_ptr<const SharedStore> store;
-  std::set<std::string> common;  // keys that several runs have: big outputs are stored for these only
+  std::set<std::string> common;  // keys that several runs have
   bool silent = false;           // a dry run that only asks for keys
 };
 

@@ -26,7 +26,8 @@ void LinkFile(const fs::path& from, const fs::path& to) {
 void LinkTree(const fs::path& from, const fs::path& to) {
   if (!fs::is_directory(from)) return LinkFile(from, to);
   fs::create_directories(to);
-  for (const auto& entry : fs::directory_iterator(from)) LinkTree(entry.path(), to / entry.path().filename());
+  for (const auto& entry : fs::directory_iterator(from))  // hidden: unfinished files of a killed process
+    if (!entry.path().filename().string().starts_with('.')) LinkTree(entry.path(), to / entry.path().filename());
 }
 
 }  // namespace
