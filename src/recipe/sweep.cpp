@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -130,8 +131,8 @@ class Sweeper {
       report_.cells[i] = SweepCellFromJson(json.at("cell"), file.string());
       AddSweepTexts(CellFolder(i), spec_.cells[i].recipe, report_.texts);
       UpdatePoints(i);
-    } catch (const IoError& error) {
-      LogWarning("{}; the cell runs again", error.what());
+    } catch (const std::exception& error) {  // whatever is in a file that somebody changed
+      LogWarning("{}: {}; the cell runs again", file.string(), OnOneLine(error.what()));
       report_.cells[i].state = SweepState::kOpen;
       report_.cells[i].run.reset();
     }
@@ -187,10 +188,11 @@ class Sweeper {
     std::vector<const SweepCell*> seeds;
     for (const SweepCell& cell : report_.cells)
       if (cell.variant == changed.variant && cell.remove == changed.remove && cell.run) seeds.push_back(&cell);
+    std::vector<SweepPoint> points = PointsOf(folder_, seeds);
     std::erase_if(report_.points, [&](const SweepPoint& point) {
       return point.variant == changed.variant && point.remove == changed.remove;
     });
-    for (SweepPoint& point : PointsOf(folder_, seeds)) report_.points.push_back(std::move(point));
+    std::move(points.begin(), points.end(), std::back_inserter(report_.points));
   }
 
   void WriteReports() {

@@ -198,6 +198,17 @@ TEST_F(Sweep, ResumesAfterAKillWithoutComputingFinishedCellsAgain) {
   EXPECT_EQ(DumpJson(SweepToJson(second)), DumpJson(SweepToJson(first)));
 }
 
+TEST_F(Sweep, AFileOfACellThatIsNoLongerOneIsMadeAgain) {
+  const std::string more = "sweep: {remove: [0.1, 0.2]}\n";
+  RunSweep(Read(more), {});
+  for (const char* text : {"[]", "{\"key\": 1}", "{", ""}) {
+    WriteFile(Cell("recipe-0-0.1") / "cell.json", text);
+    EXPECT_EQ(RunSweep(Read(more), {}).failed, 0u) << text;
+    EXPECT_EQ(Report().points.size(), 4u) << text;
+    EXPECT_EQ(ReadJson(Cell("recipe-0-0.1") / "cell.json").at("schema"), "espalier.sweep-cell/1");
+  }
+}
+
 TEST_F(Sweep, ADryRunListsWhatIsToDo) {
   const SweepOutcome fresh = RunSweep(Read(kTwoByTwo), {.dry_run = true});
   EXPECT_NE(fresh.table.find("   1  flap-0-0.1 "), std::string::npos) << fresh.table;
