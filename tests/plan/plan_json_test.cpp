@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "espalier/plan/plan.h"
+#include "support/json_schema.h"
 #include "support/support.h"
 
 namespace espalier {
@@ -72,6 +73,7 @@ TEST(PlanJson, ListsTheKindsThatThePlanTouchesAndNoOthers) {
   EXPECT_FALSE(json["blocks"][1].contains("query_heads"));
   EXPECT_EQ(json["residual_channels"].dump(), R"({"before":16,"kept":3,"indices":"0, 2-3"})");
   EXPECT_FALSE(PlanToJson(Small()).contains("residual_channels"));
+  EXPECT_EQ(SchemaCheck::Problems(json, "plan-1"), std::vector<std::string>());
   const Plan read = PlanFromJson(json, "plan.json");
   EXPECT_EQ(read.blocks[0].At(UnitKind::kQueryHead).kept, (std::vector<int64_t>{0, 1, 5}));
   EXPECT_EQ(read.residual_channels->before, 16);
