@@ -9,6 +9,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/random.h"
+#include "espalier/model/head_layout.h"
 #include "spike_edits.h"
 
 namespace espalier {
@@ -119,10 +120,14 @@ class ToFirst final : public Edit {
     for (const Place& head : heads_) {
       if (head.block != block) continue;
       if (changed.is_same(value)) changed = value.clone();
-      const int64_t group = config_.blocks[static_cast<size_t>(block)].kv_of_head[static_cast<size_t>(head.index)];
-      const at::Tensor first = value_.select(1, group).narrow(1, 0, 1);  // [B, 1, D]
-      changed.narrow(2, head.index * config_.D, config_.D)
-          .copy_(first.expand({value.size(0), value.size(1), config_.D}));
+      const BlockConfig& sizes = config_.blocks[static_cast<size_t>(block)];
+      const HeadLayout layout(sizes, config_.D);
+      const int64_t group = sizes.kv_of_head[static_cast<size_t>(head.index)];
+      const Run columns = layout.Output(head.index);
+      const at::Tensor kept = at::tensor(layout.ValueDimensions(group), at::kLong).to(value.device());
+      const at::Tensor first = value_.select(1, group).narrow(1, 0, 1).index_select(2, kept);  // [B, 1, columns]
+      changed.narrow(2, columns.first, columns.count)
+          .copy_(first.expand({value.size(0), value.size(1), columns.count}));
     }
     return changed;
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "espalier/model/forward.h"
+#include "espalier/model/head_layout.h"
 #include "spikes.h"
 
 namespace espalier {
@@ -62,9 +63,13 @@ PostNorm PostNormMeter::Measure(int64_t l, const std::vector<int64_t>& channels)
   Linear w_k = block.attention.w_k;
   w_k.bias = Tensor();  // the paper's keys are W_K h~
   const Tensor gained = normed * NormGain(model_.config, block.attention_norm).to(at::kDouble);
-  const Tensor keys = w_k.Apply(gained.to(model_.dtype())).view({measured.tokens, sizes.G, model_.config.D});
-  for (int64_t group = 0; group < sizes.G; ++group)
-    measured.key_rank += EffectiveRank(keys.select(1, group)) / static_cast<double>(sizes.G);
+  const Tensor keys = w_k.Apply(gained.to(model_.dtype()));  // [n, rows of w_k]
+  const HeadLayout layout(sizes, model_.config.D);
+  for (int64_t group = 0; group < sizes.G; ++group) {
+    const Run rows_of_group = layout.Key(group);
+    measured.key_rank +=
+        EffectiveRank(keys.narrow(1, rows_of_group.first, rows_of_group.count)) / static_cast<double>(sizes.G);
+  }
   return measured;
 }
 

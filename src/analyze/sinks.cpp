@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "accumulate.h"
+#include "espalier/model/head_layout.h"
 
 namespace espalier {
 namespace {
@@ -81,11 +82,13 @@ void SinkMeter::AddValues(const Tensor& v) {
 void SinkMeter::AddOutput(const Tensor& head_out) {
   const int64_t H = sizes_.H, D = model_.config.D, later = head_out.size(1) - 1;
   if (!gram_.defined()) {
-    const Tensor& w_o = model_.blocks[static_cast<size_t>(block_)].attention.w_o.weight;  // [C, H*D]
-    const Tensor slices = w_o.to(at::kDouble).view({-1, H, D}).transpose(0, 1);           // [H, C, D]
+    const Tensor& w_o = model_.blocks[static_cast<size_t>(block_)].attention.w_o.weight;  // [C, N]
+    const Tensor whole = WholeHeads(sizes_, D, w_o.to(at::kDouble));                      // [C, H*D]
+    const Tensor slices = whole.view({-1, H, D}).transpose(0, 1);                         // [H, C, D]
     gram_ = slices.transpose(1, 2).matmul(slices);
   }
-  const Tensor y = head_out.narrow(1, 1, later).to(at::kDouble).reshape({-1, H, D}).transpose(0, 1);  // [H, N, D]
+  const Tensor whole = WholeHeads(sizes_, D, head_out.narrow(1, 1, later).to(at::kDouble));
+  const Tensor y = whole.reshape({-1, H, D}).transpose(0, 1);  // [H, tokens, D]
   Accumulate(output_, y.norm(2, -1).sum(1));
   Accumulate(written_, (y.matmul(gram_) * y).sum(-1).clamp_min(0).sqrt().sum(1));
   others_ += head_out.size(0) * later;

@@ -87,7 +87,7 @@ Phenomena AnalyzeOne(const Request& request, const fs::path& path, const Corpus&
 NeuronStays StaysByPlan(const std::string& path) {
   if (path.empty()) return nullptr;
   return [plan = PlanFromJson(ReadJson(path), path)](int64_t block, int64_t index) {
-    return Keeps(plan.blocks, {block, UnitKind::kFfnChannel, index});
+    return Keeps(plan, {block, UnitKind::kFfnChannel, index});
   };
 }
 

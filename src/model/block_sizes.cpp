@@ -1,15 +1,70 @@
 #include "block_sizes.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace espalier {
 namespace {
+
+[[noreturn]] void Refuse(const ConfigReader& config, const char* key, const std::string& expected) {
+  throw IoError(fmt::format("{}: {}: expected {}, found {}", config.where(), key, expected,
+                            config.json().at(key).dump().substr(0, 60)));
+}
+
+std::vector<int64_t> NumbersOf(const ConfigReader& config, const char* key, const Json& list, int64_t limit) {
+  std::vector<int64_t> numbers;
+  const bool is_list = list.is_array() && static_cast<int64_t>(list.size()) <= limit;
+  for (const Json& number : is_list ? list : Json::array()) {
+    if (!number.is_number_integer() || number < 0 || number >= limit) Refuse(config, key, "whole numbers in range");
+    numbers.push_back(number.get<int64_t>());
+  }
+  if (!is_list) Refuse(config, key, "a list of whole numbers");
+  return numbers;
+}
+
+std::vector<int64_t> ReadNumbers(const ConfigReader& config, const char* key, int64_t limit) {
+  return NumbersOf(config, key, config.json().at(key), limit);
+}
+
+// Ours, beyond transformers: the dimensions of D that stay, a list for each KV group. CheckShapes has the last word.
+std::vector<std::vector<int64_t>> ReadDimensions(const ConfigReader& config, const char* key) {
+  std::vector<std::vector<int64_t>> kept;
+  if (!config.Has(key)) return kept;
+  const Json& groups = config.json().at(key);
+  if (!groups.is_array() || groups.size() > kMaxHeads) Refuse(config, key, "a list for each KV group");
+  for (const Json& group : groups) {
+    kept.push_back(NumbersOf(config, key, group, kMaxWidth));
+    if (!std::is_sorted(kept.back().begin(), kept.back().end(), std::less_equal<>()))
+      Refuse(config, key, "ascending numbers");
+  }
+  return kept;
+}
+
+// Heads in runs, one for each group in turn, but not necessarily equal runs.
+void CheckUnevenHeads(const std::string& where, const BlockConfig& block) {
+  const auto& groups = block.kv_of_head;
+  if (static_cast<int64_t>(groups.size()) != block.H || !std::is_sorted(groups.begin(), groups.end()) ||
+      (block.G > 0) != (block.H > 0) ||
+      std::any_of(groups.begin(), groups.end(), [&](int64_t g) { return g >= block.G; }))
+    throw IoError(fmt::format("{}: kv_of_head: expected {} ascending numbers below {}", where, block.H, block.G));
+}
+
+// One list of dimensions for each group, where there are lists.
+void CheckRagged(const std::string& where, const BlockConfig& block) {
+  for (const auto* kept : {&block.value_channels, &block.qk_dims})
+    if (!kept->empty() && static_cast<int64_t>(kept->size()) != block.G)
+      throw IoError(fmt::format("{}: {}: {} lists, expected one for each of {} KV groups", where,
+                                kept == &block.qk_dims ? "qk_dims" : "value_channels", kept->size(), block.G));
+}
 
 // One block of `per_layer_config`, in the notation of transformers: overrides and what is skipped.
 void ReadOverrides(const ConfigReader& overrides, BlockConfig& block) {
   block.H = overrides.Maybe<int64_t>("num_attention_heads").value_or(block.H);
   block.G = overrides.Maybe<int64_t>("num_key_value_heads").value_or(block.G);
   block.F = overrides.Maybe<int64_t>("intermediate_size").value_or(block.F);
+  if (overrides.Has("kv_of_head")) block.kv_of_head = ReadNumbers(overrides, "kv_of_head", kMaxHeads);
+  block.value_channels = ReadDimensions(overrides, "value_channels");
+  block.qk_dims = ReadDimensions(overrides, "qk_dims");
   if (overrides.json().contains("skip"))
     for (const Json& skipped : overrides.json().at("skip")) {
       if (skipped == "attention")
@@ -20,8 +75,9 @@ void ReadOverrides(const ConfigReader& overrides, BlockConfig& block) {
         throw IoError(
             fmt::format("{}: skip: found {}, expected \"attention\" or \"mlp\"", overrides.where(), skipped.dump()));
     }
-  if (block.H < 0 || block.H > kMaxHeads || block.F < 0 || block.F > kMaxWidth)
-    throw IoError(fmt::format("{}: {} heads and FFN width {} are out of range", overrides.where(), block.H, block.F));
+  if (block.H < 0 || block.H > kMaxHeads || block.G < 0 || block.G > kMaxHeads || block.F < 0 || block.F > kMaxWidth)
+    throw IoError(fmt::format("{}: {} heads, {} KV groups and FFN width {} are out of range", overrides.where(),
+                              block.H, block.G, block.F));
 }
 
 // The largest sizes become the model's; blocks that are smaller are overrides.
@@ -35,6 +91,17 @@ BlockConfig CommonBlock(const std::vector<BlockConfig>& blocks) {
   return common;
 }
 
+bool IsEven(const BlockConfig& block) {
+  return block.H % block.G == 0 && block.kv_of_head == EvenKvOfHead(block.H, block.G);
+}
+
+// What only this program reads: heads that are not spread evenly over the groups, and ragged ones.
+void WriteRagged(const BlockConfig& block, Json& overrides) {
+  if (!IsEven(block)) overrides["kv_of_head"] = block.kv_of_head;
+  if (!block.value_channels.empty()) overrides["value_channels"] = block.value_channels;
+  if (!block.qk_dims.empty()) overrides["qk_dims"] = block.qk_dims;
+}
+
 Json PerLayerConfig(const ModelConfig& config, const BlockConfig& common) {
   Json layers = Json::object();
   const size_t width = std::to_string(config.L() - 1).size();
@@ -46,6 +113,7 @@ Json PerLayerConfig(const ModelConfig& config, const BlockConfig& common) {
       skip.push_back("attention");
     else if (block.H != common.H || block.G != common.G)
       overrides = {{"num_attention_heads", block.H}, {"num_key_value_heads", block.G}};
+    if (block.HasAttention()) WriteRagged(block, overrides);
     if (!block.HasFeedForward())
       skip.push_back("mlp");
     else if (block.F != common.F)
@@ -80,9 +148,18 @@ void ReadBlocks(const ConfigReader& config, ModelConfig& model) {
   }
   for (size_t l = 0; l < model.blocks.size(); ++l) {
     BlockConfig& block = model.blocks[l];
-    if (!block.HasAttention()) continue;
-    CheckHeads(fmt::format("{}: layer {}", config.where(), l), block.H, block.G);
-    block.kv_of_head = EvenKvOfHead(block.H, block.G);
+    const std::string where = fmt::format("{}: layer {}", config.where(), l);
+    if (!block.HasAttention()) {
+      block.G = 0;
+      block.kv_of_head.clear(), block.value_channels.clear(), block.qk_dims.clear();
+      continue;
+    }
+    if (block.kv_of_head.empty()) {
+      CheckHeads(where, block.H, block.G);
+      block.kv_of_head = EvenKvOfHead(block.H, block.G);
+    }
+    CheckUnevenHeads(where, block);
+    CheckRagged(where, block);
   }
 }
 

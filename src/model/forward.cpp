@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "espalier/core/error.h"
+#include "espalier/model/head_layout.h"
 
 namespace espalier {
 namespace {
@@ -91,9 +92,24 @@ Attended Attend(const ModelConfig& config, const BlockConfig& block, const Atten
 }
 
 // Output gate, Qiu et al. 2025, arXiv 2505.06708, eq. 5: scores from what the queries read. [B, H, T, D or 1]
-Tensor GateScore(const Attention& attention, const Tensor& x, int64_t H) {
-  const Tensor gate = attention.w_output_gate.Apply(x);  // [B, T, H*D] or [B, T, H]
-  return gate.view({x.size(0), x.size(1), H, -1}).transpose(1, 2).sigmoid();
+Tensor GateScore(const ModelConfig& config, const BlockConfig& block, const Attention& attention, const Tensor& x) {
+  Tensor gate = attention.w_output_gate.Apply(x);                                      // [B, T, N] or [B, T, H]
+  if (block.gate == GateKind::kElementwise) gate = WholeHeads(block, config.D, gate);  // [B, T, H*D]
+  return gate.view({x.size(0), x.size(1), block.H, -1}).transpose(1, 2).sigmoid();
+}
+
+// Where compact rows and columns belong among whole heads; none where nothing was cut.
+using Places = std::optional<std::vector<int64_t>>;
+struct HeadPlaces {
+  Places query, key, value, output;
+};
+HeadPlaces PlacesOf(const BlockConfig& block, int64_t D) {
+  HeadPlaces places;
+  if (!block.Ragged()) return places;
+  const HeadLayout layout(block, D);
+  if (!block.qk_dims.empty()) places.query = layout.QueryPlaces(), places.key = layout.KeyPlaces();
+  if (!block.value_channels.empty()) places.value = layout.ValuePlaces(), places.output = layout.OutputPlaces();
+  return places;
 }
 
 // Causal grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
@@ -103,25 +119,33 @@ Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rop
   const Attention& attention = model.blocks[static_cast<size_t>(l)].attention;
   const int64_t B = x.size(0), T = x.size(1), D = config.D;
   const RopeTable& rope = ropes.Of(block);
-  const auto heads = [&](const Linear& w, const Tensor& norm, int64_t n) {
-    Tensor y = w.Apply(x);  // [B, T, n*D]
+  const auto heads = [&](const Linear& w, const Tensor& norm, int64_t n, const Places& places) {
+    Tensor y = w.Apply(x);  // [B, T, rows of w]
     if (config.qk_norm == QkNorm::kAllHeads) y = RmsNorm(config, y, norm);
-    y = y.view({B, T, n, D}).transpose(1, 2);  // [B, n, T, D]
+    if (places) y = Spread(y, *places, n * D);  // [B, T, n*D]
+    y = y.view({B, T, n, D}).transpose(1, 2);   // [B, n, T, D]
     return config.qk_norm == QkNorm::kPerHead ? RmsNorm(config, y, norm) : y;
   };
-  const Tensor q = tap(Site::kQ, rope.Rotate(heads(attention.w_q, attention.q_norm, block.H)));  // [B, H, T, D]
-  const Tensor k = tap(Site::kK, rope.Rotate(heads(attention.w_k, attention.k_norm, block.G)));  // [B, G, T, D]
-  const Tensor v = tap(Site::kV, heads(attention.w_v, {}, block.G));                             // [B, G, T, D]
+  const HeadPlaces places = PlacesOf(block, D);
+  const Tensor q =
+      tap(Site::kQ, rope.Rotate(heads(attention.w_q, attention.q_norm, block.H, places.query)));  // [B, H, T, D]
+  const Tensor k =
+      tap(Site::kK, rope.Rotate(heads(attention.w_k, attention.k_norm, block.G, places.key)));  // [B, G, T, D]
+  const Tensor v = tap(Site::kV, heads(attention.w_v, {}, block.G, places.value));              // [B, G, T, D]
   Attended attended = Attend(config, block, attention, q, k, v, tap);
-  const auto joined = [&](const Tensor& y) { return y.transpose(1, 2).reshape({B, T, block.H * D}); };
-  Tensor head_out = tap(Site::kSdpaOut, joined(attended.out));  // [B, T, H*D]
+  const auto joined = [&](const Tensor& y) {  // [B, T, H, D] -> [B, T, N]
+    const Tensor whole = y.reshape({B, T, block.H * D});
+    return places.output ? whole.index_select(2, at::tensor(*places.output, at::kLong).to(y.device())) : whole;
+  };
+  Tensor head_out = tap(Site::kSdpaOut, joined(attended.out.transpose(1, 2)));  // [B, T, N]
   if (attention.w_output_gate.defined()) {
-    const Tensor gate = GateScore(attention, x, block.H);
+    const Tensor gate = GateScore(config, block, attention, x);
     attended.score = attended.score.defined() ? attended.score * gate : gate;
   }
   if (attended.score.defined()) {
     const Tensor score = tap(Site::kGateScore, attended.score.transpose(1, 2));  // [B, T, H, D or 1]
-    head_out = (head_out.view({B, T, block.H, D}) * score).view({B, T, block.H * D});
+    head_out = places.output ? head_out * joined(score.expand({B, T, block.H, D}))
+                             : (head_out.view({B, T, block.H, D}) * score).view({B, T, block.H * D});
   }
   return attention.w_o.Apply(tap(Site::kHeadOut, head_out));  // [B, T, C]
 }

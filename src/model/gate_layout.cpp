@@ -4,49 +4,60 @@
 #include <fmt/format.h>
 
 #include "espalier/core/error.h"
+#include "espalier/model/head_layout.h"
 
 namespace espalier {
 namespace {
 
-// A run of query rows followed by a run of gate rows, `runs` times.
-struct Runs {
-  int64_t runs, query, gate;
+// A stretch of query rows followed by a stretch of gate rows: of one head, or of the heads of one group.
+struct Stretch {
+  int64_t query = 0, gate = 0;
 };
 
-Runs RunsOf(GateLayout layout, const BlockConfig& block, int64_t D) {
+std::vector<Stretch> StretchesOf(GateLayout layout, const BlockConfig& block, int64_t D) {
   ESPALIER_CHECK(layout != GateLayout::kSeparate && block.gate != GateKind::kNone, "nothing is fused here");
-  const int64_t heads = layout == GateLayout::kGrouped ? block.H / block.G : 1;
-  return {block.H / heads, heads * D, block.gate == GateKind::kElementwise ? heads * D : heads};
-}
-
-std::vector<int64_t> WithRows(const at::Tensor& like, std::initializer_list<int64_t> rows) {
-  std::vector<int64_t> shape(rows);
-  for (int64_t dim = 1; dim < like.dim(); ++dim) shape.push_back(like.size(dim));
-  return shape;
+  const HeadLayout heads(block, D);
+  std::vector<Stretch> stretches(static_cast<size_t>(layout == GateLayout::kGrouped ? block.G : block.H));
+  for (int64_t head = 0; head < block.H; ++head) {
+    const int64_t of = layout == GateLayout::kGrouped ? block.kv_of_head[static_cast<size_t>(head)] : head;
+    Stretch& stretch = stretches[static_cast<size_t>(of)];
+    stretch.query += heads.Query(head).count;
+    stretch.gate += block.gate == GateKind::kElementwise ? heads.Output(head).count : 1;
+  }
+  return stretches;
 }
 
 }  // namespace
 
 QueryAndGate SplitQueryAndGate(const at::Tensor& fused, GateLayout layout, const BlockConfig& block, int64_t D,
                                const std::string& what) {
-  const Runs runs = RunsOf(layout, block, D);
-  if (fused.size(0) != runs.runs * (runs.query + runs.gate))
+  const std::vector<Stretch> stretches = StretchesOf(layout, block, D);
+  int64_t rows = 0;
+  for (const Stretch& stretch : stretches) rows += stretch.query + stretch.gate;
+  if (fused.size(0) != rows)
     throw IoError(fmt::format(
         "{}: {} rows, expected {} for {} query heads of {} and their {} gate; config.json describes another model",
-        what, fused.size(0), runs.runs * (runs.query + runs.gate), block.H, D,
-        block.gate == GateKind::kElementwise ? "elementwise" : "headwise"));
-  const at::Tensor rows = fused.reshape(WithRows(fused, {runs.runs, runs.query + runs.gate}));
-  return {rows.narrow(1, 0, runs.query).reshape(WithRows(fused, {runs.runs * runs.query})),
-          rows.narrow(1, runs.query, runs.gate).reshape(WithRows(fused, {runs.runs * runs.gate}))};
+        what, fused.size(0), rows, block.H, D, block.gate == GateKind::kElementwise ? "elementwise" : "headwise"));
+  std::vector<at::Tensor> query, gate;
+  int64_t row = 0;
+  for (const Stretch& stretch : stretches) {
+    query.push_back(fused.narrow(0, row, stretch.query));
+    gate.push_back(fused.narrow(0, row + stretch.query, stretch.gate));
+    row += stretch.query + stretch.gate;
+  }
+  return {at::cat(query), at::cat(gate)};
 }
 
 at::Tensor FuseQueryAndGate(const QueryAndGate& parts, GateLayout layout, const BlockConfig& block, int64_t D) {
-  if (layout == GateLayout::kGrouped && block.kv_of_head != EvenKvOfHead(block.H, block.G))
-    throw RecipeError("the grouped gate layout needs equally many query heads in each KV group; save as per_head");
-  const Runs runs = RunsOf(layout, block, D);
-  const at::Tensor query = parts.query.reshape(WithRows(parts.query, {runs.runs, runs.query}));
-  const at::Tensor gate = parts.gate.reshape(WithRows(parts.gate, {runs.runs, runs.gate}));
-  return at::cat({query, gate}, 1).reshape(WithRows(parts.query, {runs.runs * (runs.query + runs.gate)}));
+  std::vector<at::Tensor> rows;
+  int64_t query = 0, gate = 0;
+  for (const Stretch& stretch : StretchesOf(layout, block, D)) {
+    rows.push_back(parts.query.narrow(0, query, stretch.query));
+    rows.push_back(parts.gate.narrow(0, gate, stretch.gate));
+    query += stretch.query;
+    gate += stretch.gate;
+  }
+  return at::cat(rows);
 }
 
 }  // namespace espalier

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "espalier/core/error.h"
+#include "espalier/model/head_layout.h"
 
 namespace espalier {
 
@@ -131,7 +132,30 @@ void CheckShape(const std::string& name, const at::Tensor& tensor, const Shape& 
         fmt::format("{}: expected [{}], found [{}]", name, fmt::join(expected, ", "), fmt::join(tensor.sizes(), ", ")));
 }
 
+// The dimensions that ragged heads keep: a list for each group, ascending, below D.
+void CheckDimensions(const std::string& name, const char* what, const std::vector<std::vector<int64_t>>& kept,
+                     const BlockConfig& b, int64_t D) {
+  if (!kept.empty() && static_cast<int64_t>(kept.size()) != b.G)
+    throw ShapeError(fmt::format("{}: {} of {} KV groups, expected {}", name, what, kept.size(), b.G));
+  for (const Shape& dimensions : kept)
+    for (size_t i = 0; i < dimensions.size(); ++i)
+      if (dimensions[i] < (i > 0 ? dimensions[i - 1] + 1 : 0) || dimensions[i] >= D)
+        throw ShapeError(fmt::format("{}: {}: found [{}], expected ascending numbers below {}", name, what,
+                                     fmt::join(dimensions, ", "), D));
+}
+
+void CheckHeads(const std::string& name, const BlockConfig& b, int64_t D) {
+  if (static_cast<int64_t>(b.kv_of_head.size()) != b.H)
+    throw ShapeError(fmt::format("{}: kv_of_head has {} entries, expected {}", name, b.kv_of_head.size(), b.H));
+  for (const int64_t group : b.kv_of_head)
+    if (group < 0 || group >= b.G)
+      throw ShapeError(fmt::format("{}: kv_of_head names group {} of {}", name, group, b.G));
+  CheckDimensions(name, "value_channels", b.value_channels, b, D);
+  CheckDimensions(name, "qk_dims", b.qk_dims, b, D);
+}
+
 void CheckBlock(const std::string& name, const Block& block, const ModelConfig& config, int64_t l) {
+  CheckHeads(name, config.blocks[static_cast<size_t>(l)], config.D);
   for (const VectorRole role : kVectorRoles)
     if (const Shape shape = ExpectedShape(config, l, role); !shape.empty())
       CheckShape(fmt::format("{}.{}", name, VectorRoleName(role)), block.At(role), shape);
@@ -142,12 +166,6 @@ void CheckBlock(const std::string& name, const Block& block, const ModelConfig& 
     if (block.At(role).bias.defined())
       CheckShape(fmt::format("{}.{}.bias", name, RoleName(role)), block.At(role).bias, {shape[0]});
   }
-  const BlockConfig& b = config.blocks[static_cast<size_t>(l)];
-  if (static_cast<int64_t>(b.kv_of_head.size()) != b.H)
-    throw ShapeError(fmt::format("{}: kv_of_head has {} entries, expected {}", name, b.kv_of_head.size(), b.H));
-  for (const int64_t group : b.kv_of_head)
-    if (group < 0 || group >= b.G)
-      throw ShapeError(fmt::format("{}: kv_of_head names group {} of {}", name, group, b.G));
 }
 
 }  // namespace
@@ -158,15 +176,16 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role ro
   if (!(OfAttention(role) ? b.HasAttention() : b.HasFeedForward())) return {};
   switch (role) {
     case Role::kQ:
-      return {b.H * D, C};
+      return {HeadLayout(b, D).query_rows(), C};
     case Role::kOutputGate:
       if (b.gate == GateKind::kNone) return {};
-      return {b.gate == GateKind::kElementwise ? b.H * D : b.H, C};
+      return {b.gate == GateKind::kElementwise ? HeadLayout(b, D).output_columns() : b.H, C};
     case Role::kK:
+      return {HeadLayout(b, D).key_rows(), C};
     case Role::kV:
-      return {b.G * D, C};
+      return {HeadLayout(b, D).value_rows(), C};
     case Role::kO:
-      return {C, b.H * D};
+      return {C, HeadLayout(b, D).output_columns()};
     case Role::kGate:
     case Role::kUp:
       return {b.F, C};
@@ -188,9 +207,11 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, VectorR
     case VectorRole::kFfnPostNorm:
       return when(config.norm_placement != NormPlacement::kPre, config.C);
     case VectorRole::kQNorm:
-      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(), all_heads ? b.H * config.D : config.D);
+      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(),
+                  all_heads ? HeadLayout(b, config.D).query_rows() : config.D);
     case VectorRole::kKNorm:
-      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(), all_heads ? b.G * config.D : config.D);
+      return when(config.qk_norm != QkNorm::kNone && b.HasAttention(),
+                  all_heads ? HeadLayout(b, config.D).key_rows() : config.D);
     case VectorRole::kSinkLogits:
       return when(b.sink_logits && b.HasAttention(), b.H);
   }

@@ -43,18 +43,13 @@ Cost CostFromJson(const JsonReader& reader) {
           reader.Int("macs")};
 }
 
-Json UnitsToJson(int64_t before, const std::vector<int64_t>& kept) {
-  return {{"before", before}, {"kept", kept.size()}, {"indices", FormatRanges(kept)}};
+Json UnitsToJson(const KeptUnits& units) {
+  return {{"before", units.before}, {"kept", units.kept.size()}, {"indices", FormatRanges(units.kept)}};
 }
 
-struct Units {
-  int64_t before = 0;
-  std::vector<int64_t> kept;
-};
-
-Units UnitsFromJson(const JsonReader& reader) {
+KeptUnits UnitsFromJson(const JsonReader& reader) {
   reader.AllowOnly({"before", "kept", "indices"});
-  Units units;
+  KeptUnits units;
   units.before = reader.Int("before", 0, kMaxUnits);
   const int64_t count = reader.Int("kept", 0, units.before);
   const std::string text = reader.Text("indices");
@@ -68,12 +63,27 @@ Units UnitsFromJson(const JsonReader& reader) {
   return units;
 }
 
+bool AlwaysListed(UnitKind kind) {
+  return kind == UnitKind::kKvGroup || kind == UnitKind::kFfnChannel;
+}
+
+Json BlockToJson(size_t number, const BlockPlan& block) {
+  Json json = {{"block", number}};
+  for (const auto& [kind, units] : block.units) json[std::string(InfoOf(kind).plural)] = UnitsToJson(units);
+  return json;
+}
+
 BlockPlan BlockFromJson(const JsonReader& reader, int64_t number) {
-  reader.AllowOnly({"block", "kv_groups", "ffn_channels"});
+  std::vector<std::string_view> keys = {"block"};
+  for (const UnitKindInfo& info : UnitKinds())
+    if (!PerModel(info.kind)) keys.push_back(info.plural);
+  reader.AllowOnly(keys);
   reader.Int("block", number, number);
-  const Units groups = UnitsFromJson(reader.Object("kv_groups"));
-  const Units channels = UnitsFromJson(reader.Object("ffn_channels"));
-  return {groups.before, channels.before, groups.kept, channels.kept};
+  BlockPlan block;
+  for (const UnitKindInfo& info : UnitKinds())
+    if (!PerModel(info.kind) && (AlwaysListed(info.kind) || reader.Has(info.plural)))
+      block.At(info.kind) = UnitsFromJson(reader.Object(info.plural));
+  return block;
 }
 
 Json ProtectedToJson(const ProtectedUnit& unit) {
@@ -91,13 +101,22 @@ UnitKind KindFromJson(const JsonReader& reader) {
   }
 }
 
-ProtectedUnit ProtectedFromJson(const JsonReader& reader, const std::vector<BlockPlan>& blocks) {
+// How many units of the kind the plan knows of: those that it lists.
+int64_t CountOf(const Plan& plan, UnitKind kind, int64_t block) {
+  if (PerModel(kind)) return plan.residual_channels ? plan.residual_channels->before : kMaxUnits;
+  const auto& units = plan.blocks[static_cast<size_t>(block)].units;
+  return units.contains(kind) ? units.at(kind).before : kMaxUnits;
+}
+
+ProtectedUnit ProtectedFromJson(const JsonReader& reader, const Plan& plan) {
   reader.AllowOnly({"block", "kind", "index", "rule", "reason", "rank", "would_cut"});
   ProtectedUnit unit;
-  unit.unit.block = reader.Int("block", 0, static_cast<int64_t>(blocks.size()) - 1);
   unit.unit.kind = KindFromJson(reader);
-  const BlockPlan& block = blocks[static_cast<size_t>(unit.unit.block)];
-  const int64_t before = unit.unit.kind == UnitKind::kKvGroup ? block.kv_groups_before : block.ffn_channels_before;
+  if (PerModel(unit.unit.kind))
+    unit.unit.block = reader.Int("block", kWholeModel, kWholeModel);
+  else
+    unit.unit.block = reader.Int("block", 0, std::ssize(plan.blocks) - 1);
+  const int64_t before = CountOf(plan, unit.unit.kind, unit.unit.block);
   unit.unit.index = reader.Int("index", 0, before - 1);
   unit.rule = reader.Text("rule");
   unit.reason = reader.Text("reason");
@@ -145,17 +164,16 @@ Json PlanToJson(const Plan& plan) {
       {"protected_units", Json::array()},
       {"blocks", Json::array()}};
   for (const ProtectedUnit& unit : plan.protected_units) json["protected_units"].push_back(ProtectedToJson(unit));
-  for (const BlockPlan& block : plan.blocks)
-    json["blocks"].push_back({{"block", json["blocks"].size()},
-                              {"kv_groups", UnitsToJson(block.kv_groups_before, block.kv_groups)},
-                              {"ffn_channels", UnitsToJson(block.ffn_channels_before, block.ffn_channels)}});
+  for (const BlockPlan& block : plan.blocks) json["blocks"].push_back(BlockToJson(json["blocks"].size(), block));
+  if (plan.residual_channels) json["residual_channels"] = UnitsToJson(*plan.residual_channels);
   return json;
 }
 
 Plan PlanFromJson(const Json& json, const std::string& where) {
   const JsonReader reader(json, where);
   reader.ExpectSchema(kSchema);
-  reader.AllowOnly({"schema", "model_sha256", "scorer", "allocator", "budget", "cost", "protected_units", "blocks"});
+  reader.AllowOnly({"schema", "model_sha256", "scorer", "allocator", "budget", "cost", "protected_units", "blocks",
+                    "residual_channels"});
   Plan plan;
   plan.model_sha256 = reader.Text("model_sha256");
   plan.scorer = reader.Text("scorer");
@@ -171,8 +189,9 @@ Plan PlanFromJson(const Json& json, const std::string& where) {
   plan.pruned = CostFromJson(cost.Object("pruned"));
   for (const JsonReader& block : reader.Objects("blocks"))
     plan.blocks.push_back(BlockFromJson(block, static_cast<int64_t>(plan.blocks.size())));
+  if (reader.Has("residual_channels")) plan.residual_channels = UnitsFromJson(reader.Object("residual_channels"));
   for (const JsonReader& unit : reader.Objects("protected_units"))
-    plan.protected_units.push_back(ProtectedFromJson(unit, plan.blocks));
+    plan.protected_units.push_back(ProtectedFromJson(unit, plan));
   return plan;
 }
 

@@ -7,20 +7,59 @@
 #include <cmath>
 #include <map>
 
+#include "espalier/plan/ledger.h"
+
 namespace espalier {
 namespace {
 
-int64_t UnitCostIn(const UnitCost& cost, std::string_view budget_of, int64_t element) {
-  if (budget_of == "kv_bytes") return cost.kv_width * element;
-  if (budget_of == "macs") return cost.macs;
-  return budget_of == "bytes" ? cost.parameters * element : cost.parameters;
+LedgerOptions LedgerOptionsOf(const PlanOptions& options) {
+  return {options.budget_of, options.compensation_adds_bias, options.min_kv_groups, options.min_ffn_channels};
 }
 
-// What compensation adds to a sublayer when its first unit goes, in the budget's measure.
-int64_t OpeningCost(const Model& model, const Linear& consumer, const PlanOptions& options) {
-  if (!options.compensation_adds_bias || consumer.bias.defined()) return 0;
-  if (options.budget_of == "kv_bytes" || options.budget_of == "macs") return 0;
-  return options.budget_of == "bytes" ? model.config.C * model.embedding.element_size() : model.config.C;
+Ledger ProtectedLedger(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections) {
+  Ledger ledger(model, LedgerOptionsOf(options));
+  for (const Protection& protection : protections) ledger.Protect(protection.unit);
+  return ledger;
+}
+
+// Blocks in which units of a kind are found.
+std::vector<int64_t> BlocksOf(const Model& model, UnitKind kind) {
+  if (PerModel(kind)) return {kWholeModel};
+  std::vector<int64_t> blocks;
+  for (int64_t l = 0; l < model.config.L(); ++l)
+    if (UnitSpace(model, l, kind).size() > 0) blocks.push_back(l);
+  return blocks;
+}
+
+std::vector<Unit> AllUnits(const Model& model, const std::vector<UnitKind>& kinds) {
+  std::vector<Unit> units;
+  for (const UnitKind kind : kinds)
+    for (const int64_t block : BlocksOf(model, kind))
+      for (int64_t unit = 0; unit < UnitSpace(model, block, kind).size(); ++unit) units.push_back({block, kind, unit});
+  return units;
+}
+
+// A kind that is always listed has a line in the plan whether or not it may go.
+bool Lists(const PlanOptions& options, UnitKind kind) {
+  return kind == UnitKind::kKvGroup || kind == UnitKind::kFfnChannel ||
+         std::find(options.kinds.begin(), options.kinds.end(), kind) != options.kinds.end();
+}
+
+// ", spike_producers holds 12 units (0.4 %)" for each rule: what its units of the planned kinds cost together.
+std::string HeldByRules(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections,
+                        double whole) {
+  std::map<std::string, std::set<Unit>> held;
+  for (const Protection& protection : protections)
+    if (std::find(options.kinds.begin(), options.kinds.end(), protection.unit.kind) != options.kinds.end())
+      held[protection.rule].insert(protection.unit);
+  std::string text;
+  for (const auto& [rule, units] : held) {
+    Ledger ledger(model, {.measure = options.budget_of});
+    for (const Unit& unit : units) ledger.Remove(unit);
+    text += fmt::format(", {} holds {} units ({:.1f} %)", rule, units.size(),
+                        100 * (1 - static_cast<double>(ledger.Measured()) / whole));
+  }
+  return text;
 }
 
 class Planner {
@@ -28,52 +67,42 @@ class Planner {
   Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
           const PlanOptions& options)
       : model_(model), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
-    for (int64_t l = 0; l < model.config.L(); ++l)
-      for (const UnitKind kind : options.kinds) {
-        const UnitSpace space(model, l, kind);
-        if (space.size() == 0) continue;
-        UnitGroup group;
-        group.block = l;
-        group.kind = kind;
+    for (const UnitKind kind : options.kinds)
+      for (const int64_t block : BlocksOf(model, kind)) {
+        UnitGroup group{block, kind, {}};
         group.score =
-            CheckedScore(scorer, options.scorer_name, {model, l, kind, statistics, options.exclude_sink_tokens});
-        group.cost = UnitCostIn(space.Cost(0), options.budget_of, model.embedding.element_size());
-        group.opening = OpeningCost(model, model.blocks[static_cast<size_t>(l)].At(space.consumer()), options);
-        group.minimum =
-            std::min(kind == UnitKind::kKvGroup ? options.min_kv_groups : options.min_ffn_channels, space.size());
+            CheckedScore(scorer, options.scorer_name, {model, block, kind, statistics, options.exclude_sink_tokens});
         groups_.push_back(std::move(group));
       }
   }
 
-  void Protect(const std::vector<Protection>& protections) {
-    for (const Protection& protection : protections)
-      for (UnitGroup& group : groups_)
-        if (group.block == protection.unit.block && group.kind == protection.unit.kind)
-          group.protected_units.insert(protection.unit.index);
-  }
-
-  // Throws when the budget is out of reach; `protections` are only for the message.
+  // Throws when the budget is out of reach.
   void CheckReach(const std::vector<Protection>& protections) const {
-    const auto whole = static_cast<double>(Measure(dense_, options_.budget_of));
-    int64_t reach = 0, by_minimum = 0;
-    for (const UnitGroup& group : groups_) {
-      reach += std::max<int64_t>(0, group.Saving(group.Removable()));
-      by_minimum += group.minimum * group.cost;
-    }
-    if (static_cast<double>(reach) >= options_.remove * whole) return;
-    std::map<std::string, std::set<Unit>> held;
-    for (const Protection& protection : protections) held[protection.rule].insert(protection.unit);
-    std::string rules;
-    for (const auto& [rule, units] : held) rules += fmt::format(", {} holds {} units", rule, units.size());
+    const double whole = Whole();
+    const auto reach = static_cast<double>(ReachOf(model_, options_, protections).saving);
+    if (reach >= options_.remove * whole) return;
+    PlanOptions without_minimums = options_;
+    without_minimums.min_kv_groups = without_minimums.min_ffn_channels = 0;
+    const auto by_minimum =
+        static_cast<double>(ReachOf(model_, without_minimums).saving - ReachOf(model_, options_).saving);
     throw RecipeError(
         fmt::format("prune.budget.remove: {} of {} asked for, at most {:.4f} can go (minimums hold {:.4f}{}); "
                     "ask for less, allow more unit kinds, or lower the minimums",
                     options_.remove, options_.budget_of,
-                    std::floor(1e4 * static_cast<double>(reach) / whole) / 1e4,  // what it names can be asked for
-                    static_cast<double>(by_minimum) / whole, rules));
+                    std::floor(1e4 * reach / whole) / 1e4,  // what it names can be asked for
+                    by_minimum / whole, HeldByRules(model_, options_, protections, whole)));
   }
 
-  std::vector<BlockPlan> Allocate() const { return ToBlocks(allocator_.Allocate(groups_, Target())); }
+  Plan Allocate(const std::vector<Protection>& protections) const {
+    Ledger ledger = ProtectedLedger(model_, options_, protections);
+    allocator_.Allocate(groups_, static_cast<int64_t>(options_.remove * Whole()), ledger);
+    Plan plan;
+    ledger.ListKept(options_.kinds, plan);
+    plan.dense = dense_;
+    plan.pruned = ledger.Total();
+    plan.achieved_share = 1 - static_cast<double>(Measure(plan.pruned, options_.budget_of)) / Whole();
+    return plan;
+  }
 
   int64_t Rank(const Unit& unit) const {
     for (const UnitGroup& group : groups_) {
@@ -84,28 +113,8 @@ class Planner {
     return 0;
   }
 
-  const Cost& dense() const { return dense_; }
-
  private:
-  int64_t Target() const {
-    return static_cast<int64_t>(options_.remove * static_cast<double>(Measure(dense_, options_.budget_of)));
-  }
-
-  std::vector<BlockPlan> ToBlocks(const Allocation& allocation) const {
-    std::vector<BlockPlan> blocks(model_.config.blocks.size());
-    for (size_t l = 0; l < blocks.size(); ++l) {
-      blocks[l].kv_groups_before = model_.config.blocks[l].G;
-      blocks[l].ffn_channels_before = model_.config.blocks[l].F;
-      for (int64_t i = 0; i < blocks[l].kv_groups_before; ++i) blocks[l].kv_groups.push_back(i);
-      for (int64_t i = 0; i < blocks[l].ffn_channels_before; ++i) blocks[l].ffn_channels.push_back(i);
-    }
-    for (size_t g = 0; g < groups_.size(); ++g) {
-      BlockPlan& block = blocks[static_cast<size_t>(groups_[g].block)];
-      std::vector<int64_t>& kept = groups_[g].kind == UnitKind::kKvGroup ? block.kv_groups : block.ffn_channels;
-      std::erase_if(kept, [&](int64_t unit) { return allocation.removed[g].contains(unit); });
-    }
-    return blocks;
-  }
+  double Whole() const { return static_cast<double>(Measure(dense_, options_.budget_of)); }
 
   const Model& model_;
   const Allocator& allocator_;
@@ -116,33 +125,39 @@ class Planner {
 
 }  // namespace
 
-bool Keeps(const std::vector<BlockPlan>& blocks, const Unit& unit) {
-  const BlockPlan& block = blocks.at(static_cast<size_t>(unit.block));
-  const auto& kept = unit.kind == UnitKind::kKvGroup ? block.kv_groups : block.ffn_channels;
-  return std::binary_search(kept.begin(), kept.end(), unit.index);
+Reach ReachOf(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections) {
+  Ledger ledger = ProtectedLedger(model, options, protections);
+  // Dearest first, so that a minimum is met by what costs least.
+  std::vector<std::pair<int64_t, Unit>> dearest;
+  for (const Unit& unit : AllUnits(model, options.kinds)) dearest.emplace_back(ledger.Alone(unit), unit);
+  std::stable_sort(dearest.begin(), dearest.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Unit> order;
+  for (const auto& [cost, unit] : dearest) order.push_back(unit);
+  Reach reach;
+  reach.units = std::ssize(order);
+  reach.saving = RemoveInOrder(order, std::numeric_limits<int64_t>::max(), ledger);
+  reach.removable = std::count_if(order.begin(), order.end(), [&](const Unit& unit) { return !ledger.Stays(unit); });
+  return reach;
+}
+
+Cost PlannedCost(const Model& model, const Plan& plan, bool compensation_adds_bias) {
+  return LedgerOf(model, plan, {.compensation_adds_bias = compensation_adds_bias}).Total();
 }
 
 Plan MakePlan(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
               const std::vector<Protection>& protections, const PlanOptions& options) {
   Planner planner(model, statistics, scorer, allocator, options);
-  planner.CheckReach({});
-  const std::vector<BlockPlan> unprotected = protections.empty() ? std::vector<BlockPlan>() : planner.Allocate();
-  planner.Protect(protections);
   planner.CheckReach(protections);
-
-  Plan plan;
+  const Plan unprotected = protections.empty() ? Plan() : planner.Allocate({});
+  Plan plan = planner.Allocate(protections);
   plan.scorer = options.scorer_name;
   plan.allocator = options.allocator_name;
   plan.budget_of = options.budget_of;
   plan.requested_share = options.remove;
-  plan.blocks = planner.Allocate();
-  plan.dense = planner.dense();
-  plan.pruned = PlannedCost(model, plan.blocks, options.compensation_adds_bias);
-  const auto whole = static_cast<double>(Measure(plan.dense, options.budget_of));
-  plan.achieved_share = 1 - static_cast<double>(Measure(plan.pruned, options.budget_of)) / whole;
   for (const Protection& protection : protections)
-    plan.protected_units.push_back({protection.unit, protection.rule, protection.reason, planner.Rank(protection.unit),
-                                    !Keeps(unprotected, protection.unit)});
+    if (Lists(options, protection.unit.kind))
+      plan.protected_units.push_back({protection.unit, protection.rule, protection.reason,
+                                      planner.Rank(protection.unit), !Keeps(unprotected, protection.unit)});
   return plan;
 }
 

@@ -10,64 +10,68 @@
 namespace espalier {
 namespace {
 
+// A group with its units from the least important and what they cost, each alone.
+struct Member {
+  std::vector<Unit> order;
+  int64_t block = 0, cost = 0;  // of all its units
+  double MeanCost() const { return static_cast<double>(cost) / static_cast<double>(order.size()); }
+};
+
+Member MemberOf(const UnitGroup& group, const Savings& savings) {
+  Member member{{}, group.block, 0};
+  for (const int64_t unit : Ascending(group.score.mean(1).contiguous())) {
+    member.order.push_back(group.At(unit));
+    member.cost += savings.Alone(group.At(unit));
+  }
+  return member;
+}
+
 class Uniform final : public Allocator {
  public:
-  Allocation Allocate(const std::vector<UnitGroup>& groups, int64_t target) const override {
-    Allocation allocation{std::vector<std::set<int64_t>>(groups.size()), 0};
+  int64_t Allocate(const std::vector<UnitGroup>& groups, int64_t target, Savings& savings) const override {
+    std::vector<Member> members;
     double total = 0;
-    std::map<int64_t, std::vector<size_t>> by_block;
-    for (size_t g = 0; g < groups.size(); ++g) {
-      total += static_cast<double>(groups[g].size() * groups[g].cost);
-      by_block[groups[g].block].push_back(g);
+    for (const UnitGroup& group : groups) {
+      if (group.size() == 0) continue;
+      members.push_back(MemberOf(group, savings));
+      total += static_cast<double>(members.back().cost);
     }
-    const double share = total > 0 ? static_cast<double>(target) / total : 0;
-    for (auto& [block, members] : by_block) RemoveShare(groups, members, share, allocation);
-    FillUp(groups, target, allocation);
-    return allocation;
+    std::stable_sort(members.begin(), members.end(),
+                     [](const Member& a, const Member& b) { return a.MeanCost() < b.MeanCost(); });
+    std::map<int64_t, std::vector<const Member*>> by_block;  // dearest kind first
+    for (auto member = members.rbegin(); member != members.rend(); ++member)
+      if (member->cost > 0) by_block[member->block].push_back(&*member);
+    int64_t saved = 0;
+    for (const auto& [block, of_block] : by_block)
+      saved += RemoveShare(of_block, static_cast<double>(target) / total, target - saved, savings);
+    return saved + FillUp(members, target - saved, savings);
   }
 
  private:
-  // Dearest kind first: what it cannot lose exactly, the cheaper kinds of the block can.
-  static void RemoveShare(const std::vector<UnitGroup>& groups, std::vector<size_t> members, double share,
-                          Allocation& allocation) {
-    std::stable_sort(members.begin(), members.end(),
-                     [&](size_t a, size_t b) { return groups[a].cost > groups[b].cost; });
+  // What the dearer kinds cannot lose exactly, the cheapest kind of the block can.
+  static int64_t RemoveShare(const std::vector<const Member*>& members, double share, int64_t target,
+                             Savings& savings) {
     double due = 0;
-    for (const size_t g : members) due += share * static_cast<double>(groups[g].size() * groups[g].cost);
-    for (const size_t g : members) {
-      const UnitGroup& group = groups[g];
-      if (group.cost <= 0) continue;
-      const bool last = g == members.back();
-      const double wanted = last ? (due + static_cast<double>(group.opening)) / static_cast<double>(group.cost)
-                                 : share * static_cast<double>(group.size());
-      const auto count = std::min(static_cast<int64_t>(wanted), group.Removable());
-      std::vector<Candidate> order;
-      for (const int64_t unit : Ascending(group.score.mean(1).contiguous())) order.push_back({0, g, unit});
-      const int64_t before = allocation.removed_cost;
-      RemoveInOrder(groups, order, before + group.Saving(count), allocation);
-      due -= static_cast<double>(allocation.removed_cost - before);
+    for (const Member* member : members) due += share * static_cast<double>(member->cost);
+    int64_t saved = 0;
+    for (const Member* member : members) {
+      const bool last = member == members.back();
+      const auto most =
+          last ? std::ssize(member->order) : static_cast<int64_t>(share * static_cast<double>(member->order.size()));
+      const int64_t left = last ? static_cast<int64_t>(due) - saved : target - saved;
+      saved += RemoveInOrder(member->order, std::min(left, target - saved), savings, most);
     }
+    return saved;
   }
 
   // Rounding down leaves a little: one more unit per group, cheapest kinds first, round after round.
-  static void FillUp(const std::vector<UnitGroup>& groups, int64_t target, Allocation& allocation) {
-    std::vector<size_t> cheapest(groups.size());
-    for (size_t g = 0; g < groups.size(); ++g) cheapest[g] = g;
-    std::stable_sort(cheapest.begin(), cheapest.end(),
-                     [&](size_t a, size_t b) { return groups[a].cost < groups[b].cost; });
-    std::vector<std::vector<int64_t>> order;
-    for (const UnitGroup& group : groups) order.push_back(Ascending(group.score.mean(1).contiguous()));
-    for (int64_t before = -1; before != allocation.removed_cost;) {
-      before = allocation.removed_cost;
-      for (const size_t g : cheapest) {
-        const auto gone = static_cast<int64_t>(allocation.removed[g].size());
-        const int64_t one_more = allocation.removed_cost + groups[g].Saving(gone + 1) - groups[g].Saving(gone);
-        if (one_more > target) continue;
-        std::vector<Candidate> candidates;
-        for (const int64_t unit : order[g]) candidates.push_back({0, g, unit});
-        RemoveInOrder(groups, candidates, one_more, allocation);
-      }
+  static int64_t FillUp(const std::vector<Member>& members, int64_t target, Savings& savings) {
+    int64_t saved = 0;
+    for (int64_t before = -1; before != saved;) {
+      before = saved;
+      for (const Member& member : members) saved += RemoveInOrder(member.order, target - saved, savings, 1);
     }
+    return saved;
   }
 };
 

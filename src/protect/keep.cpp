@@ -1,8 +1,9 @@
-// Units that the user names: "11/ffn_channel/1229", "0/kv_group/2".
+// Units that the user names: "11/ffn_channel/1229", "0/kv_group/2", "3/attention/0", "model/residual_channel/507".
 #include <fmt/format.h>
 
 #include <charconv>
 
+#include "espalier/model/unit_space.h"
 #include "espalier/protect/rule.h"
 
 namespace espalier {
@@ -23,8 +24,16 @@ Unit ParseUnit(const std::string& text) {
     throw RecipeError(
         fmt::format("protect keep: '{}': expected block/kind/index, for example 11/ffn_channel/1229", text));
   const std::string_view view(text);
-  return {ParseNumber(view.substr(0, first), text), ParseUnitKind(view.substr(first + 1, second - first - 1)),
-          ParseNumber(view.substr(second + 1), text)};
+  const std::string_view block = view.substr(0, first);
+  const int64_t number = block == "model" ? kWholeModel : ParseNumber(block, text);
+  const Unit unit = {number, ParseUnitKind(view.substr(first + 1, second - first - 1)),
+                     ParseNumber(view.substr(second + 1), text)};
+  if (PerModel(unit.kind) != (number == kWholeModel))
+    throw RecipeError(fmt::format("protect keep: '{}': a {} is of {}", text, UnitKindName(unit.kind),
+                                  PerModel(unit.kind)
+                                      ? "the whole model: write model/" + std::string(view.substr(first + 1))
+                                      : "a block: write its number"));
+  return unit;
 }
 
 class Keep final : public ProtectionRule {
@@ -38,10 +47,10 @@ class Keep final : public ProtectionRule {
     for (const Unit& unit : units_) {
       if (unit.block >= model.L())
         throw RecipeError(fmt::format("protect keep: {}: the model has {} blocks", UnitText(unit), model.L()));
-      const BlockConfig& block = model.blocks[static_cast<size_t>(unit.block)];
-      const int64_t count = unit.kind == UnitKind::kKvGroup ? block.G : block.F;
+      const int64_t count = CountUnits(model, unit.block, unit.kind);
       if (unit.index >= count)
-        throw RecipeError(fmt::format("protect keep: {}: that block has {}", UnitText(unit), count));
+        throw RecipeError(fmt::format("protect keep: {}: {} has {}", UnitText(unit),
+                                      PerModel(unit.kind) ? "the model" : "that block", count));
       protections.push_back({unit, "keep", "named in the recipe"});
     }
     return protections;
@@ -56,7 +65,8 @@ const bool kRegistered = Registry<ProtectionRule>::Register(
      "Units named by the user",
      "ours",
      {},
-     {TextListOption("units", std::nullopt, "Units as block/kind/index: 11/ffn_channel/1229, 0/kv_group/2")}},
+     {TextListOption("units", std::nullopt,
+                     "Units as block/kind/index: 11/ffn_channel/1229, 0/kv_group/2, model/residual_channel/507")}},
     [](const Options& options) -> std::unique_ptr<ProtectionRule> {
       return std::make_unique<Keep>(options.TextList("units"));
     });

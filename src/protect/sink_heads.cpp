@@ -17,18 +17,21 @@ class SinkHeads final : public ProtectionRule {
       : heads_(options.Text("heads")), mass_(options.Real("mass")), written_(options.Real("written")) {}
 
   std::vector<Protection> Protect(const ModelConfig& model, const Phenomena& phenomena) const override {
-    std::map<Unit, std::string> groups;  // a KV group stays when one of its heads must
+    // A head, and with it its group and the attention that it is in, for plans that cut those.
+    std::map<Unit, std::string> units;
     for (size_t l = 0; l < phenomena.blocks.size() && l < model.blocks.size(); ++l) {
       const auto& heads = phenomena.blocks[l].heads;
       double mean = 0;
       for (const HeadPhenomena& head : heads) mean += head.written_norm / static_cast<double>(heads.size());
       for (size_t h = 0; h < heads.size() && h < model.blocks[l].kv_of_head.size(); ++h)
         if (Keeps(heads[h], mean))
-          groups.try_emplace({static_cast<int64_t>(l), UnitKind::kKvGroup, model.blocks[l].kv_of_head[h]},
-                             Reason(h, heads[h], mean));
+          for (const auto& [kind, index] : {std::pair{UnitKind::kKvGroup, model.blocks[l].kv_of_head[h]},
+                                            {UnitKind::kQueryHead, static_cast<int64_t>(h)},
+                                            {UnitKind::kAttention, int64_t{0}}})
+            units.try_emplace({static_cast<int64_t>(l), kind, index}, Reason(h, heads[h], mean));
     }
     std::vector<Protection> protections;
-    for (const auto& [unit, reason] : groups) protections.push_back({unit, "sink_heads", reason});
+    for (const auto& [unit, reason] : units) protections.push_back({unit, "sink_heads", reason});
     return protections;
   }
 
@@ -54,7 +57,7 @@ class SinkHeads final : public ProtectionRule {
 
 const bool kRegistered = Registry<ProtectionRule>::Register(
     {"sink_heads",
-     "KV groups of heads that park attention on the first token, by class and by what they write",
+     "Heads that park attention on the first token, with their KV group and attention, by class and what they write",
      "arXiv 2606.08105 (no-op, broadcast), 2504.03889 (output norm); together ours",
      {"phenomena"},
      {TextOption("heads", "broadcast", "Which sink heads stay").OneOf({"broadcast", "no_op", "all"}),

@@ -4,8 +4,7 @@
 #include <fmt/format.h>
 
 #include "espalier/core/log.h"
-#include "espalier/model/unit_space.h"
-#include "espalier/prune/cut.h"
+#include "espalier/plan/ledger.h"
 
 namespace espalier {
 namespace {
@@ -24,22 +23,29 @@ Repair FitBlock(const Compensator& compensator, const Linear& dense, const SiteS
   }
 }
 
-void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64_t>& kept_units,
-           const Statistics& statistics, const Compensator& compensator, Model& cut) {
-  const UnitSpace space(model, l, kind);
-  if (static_cast<int64_t>(kept_units.size()) == space.size()) return;
-  const Linear& dense = model.blocks[static_cast<size_t>(l)].At(space.consumer());
-  Linear& target = cut.blocks[static_cast<size_t>(l)].At(space.consumer());
-  const std::vector<int64_t> kept = KeptColumns(model, l, kind, kept_units);
-  const SiteStatistics& site = statistics.blocks.at(static_cast<size_t>(l)).At(space.consumer());
-  const Repair repair = FitBlock(compensator, dense, site, kept, l, space.consumer());
+// Outputs that left the residual stream are not written any more.
+void WriteRepair(const Repair& repair, const Linear& dense, const std::vector<int64_t>& outputs, Linear& target) {
+  const bool all = std::ssize(outputs) == dense.weight.size(0);
+  const auto written = [&](const at::Tensor& fitted) {
+    const at::Tensor kept = all ? fitted : fitted.index_select(0, at::tensor(outputs, at::kLong).to(fitted.device()));
+    return kept.to(dense.weight.options());
+  };
+  if (repair.weight.size(1) > 0) target.weight = written(repair.weight);
+  if (repair.bias.defined()) target.bias = written(repair.bias);
+}
+
+void Refit(const Model& model, const Ledger& ledger, int64_t l, Role consumer, const Statistics& statistics,
+           const Compensator& compensator, Model& cut) {
+  const Linear& dense = model.blocks[static_cast<size_t>(l)].At(consumer);
+  const std::vector<int64_t> kept = ledger.Kept(l, consumer, Axis::kColumns);
+  if (!dense.defined() || std::ssize(kept) == dense.weight.size(1)) return;
+  const SiteStatistics& site = statistics.blocks.at(static_cast<size_t>(l)).At(consumer);
+  const Repair repair = FitBlock(compensator, dense, site, kept, l, consumer);
   const bool finite = repair.weight.isfinite().all().item<bool>() &&
                       (!repair.bias.defined() || repair.bias.isfinite().all().item<bool>());
   if (!finite)
-    throw NumericError(
-        fmt::format("compensate: block {}: {} is not finite after the refit", l, RoleName(space.consumer())));
-  if (!kept.empty()) target.weight = repair.weight.to(dense.weight.options());
-  if (repair.bias.defined()) target.bias = repair.bias.to(dense.weight.options());
+    throw NumericError(fmt::format("compensate: block {}: {} is not finite after the refit", l, RoleName(consumer)));
+  WriteRepair(repair, dense, ledger.Kept(l, consumer, Axis::kRows), cut.blocks[static_cast<size_t>(l)].At(consumer));
 }
 
 }  // namespace
@@ -47,10 +53,9 @@ void Refit(const Model& model, int64_t l, UnitKind kind, const std::vector<int64
 void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator,
                 Model& cut) {
   Progress progress("compensate", model.config.L());
+  const Ledger ledger = LedgerOf(model, plan);
   for (int64_t l = 0; l < model.config.L(); ++l) {
-    const BlockPlan& block = plan.blocks[static_cast<size_t>(l)];
-    Refit(model, l, UnitKind::kKvGroup, block.kv_groups, statistics, compensator, cut);
-    Refit(model, l, UnitKind::kFfnChannel, block.ffn_channels, statistics, compensator, cut);
+    for (const Role consumer : {Role::kO, Role::kDown}) Refit(model, ledger, l, consumer, statistics, compensator, cut);
     progress.Step();
   }
   CheckShapes(cut);

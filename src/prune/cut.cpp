@@ -4,91 +4,97 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "espalier/core/error.h"
 #include "espalier/model/forward.h"
-#include "espalier/model/unit_space.h"
+#include "espalier/plan/ledger.h"
 
 namespace espalier {
 namespace {
 
 using at::Tensor;
 
-// Indices that go, of each role and axis of one block.
-struct Gone {
-  std::map<std::pair<Role, Axis>, std::set<int64_t>> linear;
-  std::map<VectorRole, std::set<int64_t>> vectors;
-};
-
-std::vector<int64_t> RemovedUnits(int64_t count, const std::vector<int64_t>& kept) {
-  std::vector<int64_t> removed;
-  size_t next = 0;
-  for (int64_t unit = 0; unit < count; ++unit) {
-    if (next < kept.size() && kept[next] == unit)
-      ++next;
-    else
-      removed.push_back(unit);
-  }
-  return removed;
-}
-
-Gone GoneIn(const Model& model, int64_t l, const BlockPlan& plan) {
-  Gone gone;
-  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
-    const UnitSpace space(model, l, kind);
-    for (const int64_t unit :
-         RemovedUnits(space.size(), kind == UnitKind::kKvGroup ? plan.kv_groups : plan.ffn_channels)) {
-      for (const Slice& slice : space.Owns(unit))
-        for (int64_t i = 0; i < slice.count; ++i) gone.linear[{slice.role, slice.axis}].insert(slice.first + i);
-      for (const VectorSlice& slice : space.OwnsOfVectors(unit))
-        for (int64_t i = 0; i < slice.count; ++i) gone.vectors[slice.role].insert(slice.first + i);
-    }
-  }
-  return gone;
-}
-
 Tensor IndexTensor(const std::vector<int64_t>& indices, const Tensor& like) {
   return at::tensor(indices, at::kLong).to(like.device());
 }
 
-void CutLinear(Linear& linear, Axis axis, const std::set<int64_t>& gone) {
-  const int64_t dim = axis == Axis::kRows ? 0 : 1;
-  const Tensor kept = IndexTensor(RemovedUnits(linear.weight.size(dim), {gone.begin(), gone.end()}), linear.weight);
-  linear.weight = linear.weight.index_select(dim, kept);
-  if (axis == Axis::kRows && linear.bias.defined()) linear.bias = linear.bias.index_select(0, kept);
+// `tensor` itself when all of `dim` stays.
+Tensor Select(const Tensor& tensor, int64_t dim, const std::vector<int64_t>& kept) {
+  if (!tensor.defined() || tensor.size(dim) == std::ssize(kept)) return tensor;
+  return tensor.index_select(dim, IndexTensor(kept, tensor));
 }
 
-void MaskLinear(Linear& linear, Axis axis, const std::set<int64_t>& gone) {
-  const int64_t dim = axis == Axis::kRows ? 0 : 1;
-  const Tensor index = IndexTensor({gone.begin(), gone.end()}, linear.weight);
-  linear.weight = linear.weight.index_fill(dim, index, 0);
-  if (axis == Axis::kRows && linear.bias.defined()) linear.bias = linear.bias.index_fill(0, index, 0);
+// Zero but for what is kept.
+Tensor Blank(const Tensor& tensor, int64_t dim, const std::vector<int64_t>& kept) {
+  if (!tensor.defined() || tensor.size(dim) == std::ssize(kept)) return tensor;
+  const Tensor gone = at::ones({tensor.size(dim)}, tensor.options().dtype(at::kBool))
+                          .index_fill(0, IndexTensor(kept, tensor), false)
+                          .nonzero()
+                          .squeeze(1);
+  return tensor.index_fill(dim, gone, 0);
 }
 
-// A norm over all heads divides by the root mean square of all of them. Masked heads add zeros to that mean; the cut
-// model takes the mean over fewer, a larger one, so that its factor grows by the root of what is gone. (Exact but for
-// epsilon, which is not scaled.)
-void CutVector(VectorRole role, Tensor& vector, const std::set<int64_t>& gone) {
-  const Tensor kept = IndexTensor(RemovedUnits(vector.size(0), {gone.begin(), gone.end()}), vector);
-  const double share = static_cast<double>(kept.size(0)) / static_cast<double>(vector.size(0));
-  vector = vector.index_select(0, kept);
-  if (role == VectorRole::kQNorm || role == VectorRole::kKNorm) vector = vector / std::sqrt(share);
+// A norm's factor times `scale`, as it is stored.
+Tensor ScaleGain(const ModelConfig& config, const Tensor& weight, double scale) {
+  return config.norm_adds_one ? (weight + 1) * scale - 1 : weight * scale;
 }
 
-// Query heads whose group stays, reading the renumbered groups.
-BlockConfig CutSizes(const BlockConfig& sizes, const BlockPlan& plan) {
+// A norm over all N query (key) rows of a block: masked rows add zeros to its mean square, the cut model takes the mean
+// over the n that are left, N / n times larger. Rows scaled by sqrt(n / N) and a factor that grows by sqrt(N / n) give
+// the masked norm exactly, epsilon included.
+void RescaleHeads(const ModelConfig& config, int64_t before, Linear& projection, Tensor& norm) {
+  if (!norm.defined() || norm.size(0) == before || norm.size(0) == 0) return;
+  const double root = std::sqrt(static_cast<double>(before) / static_cast<double>(norm.size(0)));
+  norm = ScaleGain(config, norm, root);
+  projection.weight = projection.weight / root;
+  if (projection.bias.defined()) projection.bias = projection.bias / root;
+}
+
+void CutVectors(const ModelConfig& config, const Ledger& ledger, int64_t l, const Block& dense, Block& cut) {
+  for (const VectorRole role : kVectorRoles) cut.At(role) = Select(cut.At(role), 0, ledger.Kept(l, role));
+  if (config.qk_norm != QkNorm::kAllHeads) return;
+  for (const auto& [role, projection] : {std::pair{VectorRole::kQNorm, Role::kQ}, {VectorRole::kKNorm, Role::kK}})
+    if (dense.At(role).defined()) RescaleHeads(config, dense.At(role).size(0), cut.At(projection), cut.At(role));
+}
+
+// Which of a group's dimensions the kept rows are; `run` are the group's rows, `dimensions` what they stand for.
+std::vector<int64_t> KeptDimensions(const std::vector<int64_t>& rows, const Run& run,
+                                    const std::vector<int64_t>& dimensions) {
+  std::vector<int64_t> kept;
+  for (const int64_t row : rows)
+    if (row >= run.first && row < run.first + run.count)
+      kept.push_back(dimensions[static_cast<size_t>(row - run.first)]);
+  return kept;
+}
+
+// Whole heads need no lists.
+void ForgetWhole(std::vector<std::vector<int64_t>>& lists, int64_t D) {
+  if (std::all_of(lists.begin(), lists.end(), [D](const auto& list) { return std::ssize(list) == D; })) lists.clear();
+}
+
+// The heads and groups that stay, renumbered, with the dimensions that they keep.
+BlockConfig CutSizes(const Ledger& ledger, int64_t l, const BlockConfig& sizes, int64_t D) {
   BlockConfig cut = sizes;
-  cut.kv_of_head.clear();
+  cut.kv_of_head.clear(), cut.value_channels.clear(), cut.qk_dims.clear();
+  const HeadLayout layout(sizes, D);
+  const std::vector<int64_t> values = ledger.Kept(l, Role::kV, Axis::kRows);
+  const std::vector<int64_t> keys = ledger.Kept(l, Role::kK, Axis::kRows);
   std::map<int64_t, int64_t> renumbered;
-  for (const int64_t group : plan.kv_groups) renumbered.emplace(group, static_cast<int64_t>(renumbered.size()));
-  for (const int64_t group : sizes.kv_of_head)
-    if (renumbered.contains(group)) cut.kv_of_head.push_back(renumbered.at(group));
-  cut.H = static_cast<int64_t>(cut.kv_of_head.size());
-  cut.G = static_cast<int64_t>(plan.kv_groups.size());
-  cut.F = static_cast<int64_t>(plan.ffn_channels.size());
+  for (const int64_t group : ledger.KeptOf(l, UnitKind::kKvGroup).kept) {
+    renumbered.emplace(group, std::ssize(renumbered));
+    cut.value_channels.push_back(KeptDimensions(values, layout.Value(group), layout.ValueDimensions(group)));
+    cut.qk_dims.push_back(KeptDimensions(keys, layout.Key(group), layout.QkDimensions(group)));
+  }
+  for (const int64_t head : ledger.KeptOf(l, UnitKind::kQueryHead).kept)
+    cut.kv_of_head.push_back(renumbered.at(sizes.kv_of_head[static_cast<size_t>(head)]));
+  ForgetWhole(cut.value_channels, D);
+  ForgetWhole(cut.qk_dims, D);
+  cut.H = std::ssize(cut.kv_of_head);
+  cut.G = std::ssize(renumbered);
+  cut.F = std::ssize(ledger.Kept(l, Role::kDown, Axis::kColumns));
   return cut;
 }
 
@@ -106,42 +112,84 @@ void DropEmpty(Block& block, const BlockConfig& sizes) {
   }
 }
 
-void CheckFits(const Model& model, const Plan& plan) {
-  if (plan.blocks.size() != model.blocks.size())
-    throw RecipeError(fmt::format("plan: {} blocks, the model has {}; plan this model again", plan.blocks.size(),
-                                  model.blocks.size()));
-  for (size_t l = 0; l < plan.blocks.size(); ++l) {
-    const BlockConfig& sizes = model.config.blocks[l];
-    if (plan.blocks[l].kv_groups_before != sizes.G || plan.blocks[l].ffn_channels_before != sizes.F)
-      throw RecipeError(fmt::format(
-          "plan: block {}: made for {} KV groups and {} FFN channels, the model has {} and {}; plan this model again",
-          l, plan.blocks[l].kv_groups_before, plan.blocks[l].ffn_channels_before, sizes.G, sizes.F));
+// Residual channels that go are zero throughout the masked model, and its norms still take their mean over all C. With
+// C' left and k = C / C', sum / C + epsilon = (sum / C' + k epsilon) / k: the cut model's norms are the masked ones
+// when their epsilon is k epsilon and their factor grows by sqrt(k). Exact. The epsilon of a model is also that of its
+// norms of queries and keys, which do not lose anything here: scaling their inputs by sqrt(k) undoes it, exactly as
+// well. An embedding scale is a function of the width in the families that have one (sqrt(C)), so it shrinks with it
+// and the embedding grows; where the embedding is also the head, the final norm takes that back.
+void RescaleNorms(Model& cut, int64_t dense_C) {
+  ModelConfig& config = cut.config;
+  const double k = static_cast<double>(dense_C) / static_cast<double>(config.C), root = std::sqrt(k);
+  const auto scale_gain = [&](Tensor& gain, double scale) {
+    if (gain.defined() && scale != 1) gain = ScaleGain(config, gain, scale);
+  };
+  config.norm_epsilon *= k;
+  for (Block& block : cut.blocks) {
+    for (const VectorRole role :
+         {VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm, VectorRole::kFfnNorm, VectorRole::kFfnPostNorm})
+      scale_gain(block.At(role), root);
+    if (config.qk_norm == QkNorm::kNone) continue;
+    for (const Role role : {Role::kQ, Role::kK})
+      for (Tensor* tensor : {&block.At(role).weight, &block.At(role).bias})
+        if (tensor->defined()) *tensor = *tensor * root;
+  }
+  const bool scaled = config.embedding_scale != 1;
+  if (scaled) {
+    config.embedding_scale /= root;
+    cut.embedding = cut.embedding * root;
+  }
+  scale_gain(cut.final_norm, scaled && !cut.head.defined() ? 1 : root);
+}
+
+void CutOutside(const Ledger& ledger, Model& cut) {
+  const std::vector<int64_t> kept = ledger.KeptResidualChannels();
+  const int64_t dense_C = cut.config.C;
+  if (std::ssize(kept) == dense_C) return;
+  cut.embedding = Select(cut.embedding, 1, kept);
+  cut.head = Select(cut.head, 1, kept);
+  cut.final_norm = Select(cut.final_norm, 0, kept);
+  cut.config.C = std::ssize(kept);
+  RescaleNorms(cut, dense_C);
+}
+
+// Applies `change` (Select or Blank) to every linear layer of a block, both ways.
+template <class Change>
+void ChangeLinear(const Ledger& ledger, int64_t l, Block& block, const Change& change) {
+  for (const Role role : kRoles) {
+    Linear& linear = block.At(role);
+    const std::vector<int64_t> rows = ledger.Kept(l, role, Axis::kRows);
+    linear.weight = change(change(linear.weight, 0, rows), 1, ledger.Kept(l, role, Axis::kColumns));
+    linear.bias = change(linear.bias, 0, rows);
   }
 }
 
 }  // namespace
 
 Model Cut(const Model& model, const Plan& plan) {
-  CheckFits(model, plan);
+  const Ledger ledger = LedgerOf(model, plan);
   Model cut = model;
-  for (size_t l = 0; l < plan.blocks.size(); ++l) {
-    const Gone all = GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]);
-    for (const auto& [where, gone] : all.linear) CutLinear(cut.blocks[l].At(where.first), where.second, gone);
-    for (const auto& [role, gone] : all.vectors) CutVector(role, cut.blocks[l].At(role), gone);
-    cut.config.blocks[l] = CutSizes(model.config.blocks[l], plan.blocks[l]);
-    DropEmpty(cut.blocks[l], cut.config.blocks[l]);
+  for (int64_t l = 0; l < model.config.L(); ++l) {
+    Block& block = cut.blocks[static_cast<size_t>(l)];
+    ChangeLinear(ledger, l, block, Select);
+    CutVectors(model.config, ledger, l, model.blocks[static_cast<size_t>(l)], block);
+    BlockConfig& sizes = cut.config.blocks[static_cast<size_t>(l)];
+    sizes = CutSizes(ledger, l, model.config.blocks[static_cast<size_t>(l)], model.config.D);
+    DropEmpty(block, sizes);
   }
+  CutOutside(ledger, cut);
   CheckShapes(cut);
   return cut;
 }
 
 Model Mask(const Model& model, const Plan& plan) {
-  CheckFits(model, plan);
+  const Ledger ledger = LedgerOf(model, plan);
   Model masked = model;
-  // Vectors need no mask: a head without query, key, value and output does nothing, whatever its norm or sink logit.
-  for (size_t l = 0; l < plan.blocks.size(); ++l)
-    for (const auto& [where, gone] : GoneIn(model, static_cast<int64_t>(l), plan.blocks[l]).linear)
-      MaskLinear(masked.blocks[l].At(where.first), where.second, gone);
+  // Vectors need no mask: a head without query, key, value and output does nothing, whatever its norm or sink logit,
+  // and a residual channel that nothing writes is zero, whatever the norms' factors.
+  for (int64_t l = 0; l < model.config.L(); ++l) ChangeLinear(ledger, l, masked.blocks[static_cast<size_t>(l)], Blank);
+  masked.embedding = Blank(masked.embedding, 1, ledger.KeptResidualChannels());
+  masked.head = Blank(masked.head, 1, ledger.KeptResidualChannels());
   return masked;
 }
 
@@ -158,13 +206,8 @@ double CheckCutEqualsMask(const Model& cut, const Model& masked, const Tensor& i
   return difference;
 }
 
-std::vector<int64_t> KeptColumns(const Model& model, int64_t block, UnitKind kind, const std::vector<int64_t>& kept) {
-  const UnitSpace space(model, block, kind);
-  std::vector<int64_t> columns;
-  for (const int64_t unit : kept)
-    for (const int64_t column : space.ConsumerColumns(unit)) columns.push_back(column);
-  std::sort(columns.begin(), columns.end());
-  return columns;
+std::vector<int64_t> KeptColumns(const Model& model, const Plan& plan, int64_t block, Role consumer) {
+  return LedgerOf(model, plan).Kept(block, consumer, Axis::kColumns);
 }
 
 }  // namespace espalier

@@ -37,35 +37,31 @@ double MachineFlops() {
   return 2.0 * 512 * 1024 * 1024 * rounds / seconds;
 }
 
-struct Reach {
-  int64_t units = 0, removable = 0;
-  double share = 0;  // of the budget's measure, all removable units together
-};
-
-Reach ReachOf(const Model& model, const Recipe& recipe, UnitKind kind, const Cost& dense) {
+// What the recipe allows to go, of the given kinds.
+PlanOptions WidestPlan(const Recipe& recipe, std::vector<UnitKind> kinds) {
   const Options& allocate = recipe.Entry("prune.allocate").options;
-  const std::string& of = recipe.Entry("prune.budget").options.Text("of");
   const RecipeEntry& compensate = recipe.Entry("prune.compensate");
-  const bool adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
-  const int64_t minimum = allocate.Int(kind == UnitKind::kKvGroup ? "min_kv_groups" : "min_ffn_channels");
-  std::vector<BlockPlan> least;
-  Reach reach;
-  for (int64_t l = 0; l < model.config.L(); ++l) {
-    const BlockConfig& sizes = model.config.blocks[static_cast<size_t>(l)];
-    BlockPlan block;
-    block.kv_groups_before = sizes.G;
-    block.ffn_channels_before = sizes.F;
-    const int64_t kept_groups = kind == UnitKind::kKvGroup ? std::min(minimum, sizes.G) : sizes.G;
-    const int64_t kept_channels = kind == UnitKind::kFfnChannel ? std::min(minimum, sizes.F) : sizes.F;
-    for (int64_t i = 0; i < kept_groups; ++i) block.kv_groups.push_back(i);
-    for (int64_t i = 0; i < kept_channels; ++i) block.ffn_channels.push_back(i);
-    reach.units += kind == UnitKind::kKvGroup ? sizes.G : sizes.F;
-    reach.removable += sizes.G - kept_groups + sizes.F - kept_channels;
-    least.push_back(std::move(block));
-  }
+  PlanOptions options;
+  options.kinds = std::move(kinds);
+  options.budget_of = recipe.Entry("prune.budget").options.Text("of");
+  options.min_kv_groups = allocate.Int("min_kv_groups");
+  options.min_ffn_channels = allocate.Int("min_ffn_channels");
+  options.compensation_adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
+  return options;
+}
+
+// A line for each kind, and what all kinds together can reach: they overlap, so that is not the sum of the lines.
+double DescribeReach(const Recipe& recipe, const Model& model, const Cost& dense, std::string& text) {
+  const std::string& of = recipe.Entry("prune.budget").options.Text("of");
   const auto whole = static_cast<double>(Measure(dense, of));
-  reach.share = (whole - static_cast<double>(Measure(PlannedCost(model, least, adds_bias), of))) / whole;
-  return reach;
+  std::vector<UnitKind> kinds;
+  for (const std::string& name : recipe.Entry("prune").options.TextList("units")) {
+    kinds.push_back(ParseUnitKind(name));
+    const Reach reach = ReachOf(model, WidestPlan(recipe, {kinds.back()}));
+    text += fmt::format("units      {}: {} of {} may go, {:.1f} % of {}\n", name, FormatCount(reach.removable),
+                        FormatCount(reach.units), 100 * static_cast<double>(reach.saving) / whole, of);
+  }
+  return static_cast<double>(ReachOf(model, WidestPlan(recipe, kinds)).saving) / whole;
 }
 
 int64_t TextTokens(const TextSource& source) {
@@ -102,6 +98,7 @@ double MemoryEstimate(const Recipe& recipe, const Model& model, const Cost& dens
 }  // namespace
 
 std::string CheckRecipe(const Recipe& recipe) {
+  CheckScorer(recipe);
   const Model model =
       LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));
   const Cost dense = DenseCost(model);
@@ -111,13 +108,7 @@ std::string CheckRecipe(const Recipe& recipe) {
                   recipe.path().string(), recipe.Entry("model").options.Text("path"), model.config.L(),
                   FormatCount(dense.total_parameters), FormatCount(dense.block_parameters),
                   FormatBytes(static_cast<double>(dense.bytes)), recipe.Entry("model").options.Text("dtype"));
-  double reach = 0;
-  for (const std::string& name : recipe.Entry("prune").options.TextList("units")) {
-    const Reach of_kind = ReachOf(model, recipe, ParseUnitKind(name), dense);
-    reach += of_kind.share;
-    text += fmt::format("units      {}: {} of {} may go, {:.1f} % of {}\n", name, FormatCount(of_kind.removable),
-                        FormatCount(of_kind.units), 100 * of_kind.share, budget.Text("of"));
-  }
+  const double reach = DescribeReach(recipe, model, dense, text);
   const double remove = budget.Real("remove");
   if (remove > reach)
     throw RecipeError(

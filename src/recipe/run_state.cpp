@@ -16,6 +16,7 @@
 #include "espalier/core/log.h"
 #include "espalier/core/version.h"
 #include "espalier/model/load.h"
+#include "espalier/score/scorer.h"
 
 namespace espalier {
 namespace {
@@ -193,6 +194,13 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
   if (IsShared(name, key)) sharing_.store->Store(name, key, output, manifest_.Entry(name));
   LogInfo("{:<20} {}", name, FormatSeconds(seconds));
   return key;
+}
+
+void CheckScorer(const Recipe& recipe) {
+  const RecipeEntry& score = recipe.Entry("prune.score");
+  const auto scorer = Registry<Scorer>::Create(score.name, score.options);
+  for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
+    CheckScores(*scorer, score.name, ParseUnitKind(kind));
 }
 
 std::vector<std::string> CheckLeaks(RunState& state) {

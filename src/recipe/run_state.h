@@ -97,6 +97,9 @@ std::vector<std::string> CheckLeaks(RunState& state);
 // All stages that `options` asks for. A dry run goes through them for their keys alone.
 RunOutcome RunStages(RunState& state, const RunOptions& options);
 
+// RecipeError at once, and not after calibration, when the scorer has no score for a kind of unit that may go.
+void CheckScorer(const Recipe& recipe);
+
 // The stages, in order. Each returns its key.
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key);
 std::string CalibrateStage(RunState& state);

@@ -65,6 +65,12 @@ std::vector<OptionSpec> SweepVariantOptions() {
           TextListOption("set", {{}}, "Overrides laid over the recipe, as on the command line: \"prune.score=wifv\"")};
 }
 
+std::vector<std::string> UnitKindNames() {
+  std::vector<std::string> names;
+  for (const UnitKindInfo& info : UnitKinds()) names.emplace_back(info.name);
+  return names;
+}
+
 }  // namespace
 
 std::vector<SectionSpec> RunSchema() {
@@ -89,7 +95,7 @@ std::vector<SectionSpec> RunSchema() {
        kMap,
        "What is cut",
        {TextListOption("units", std::vector<std::string>{"kv_group", "ffn_channel"}, "Kinds of units that may go")
-            .OneOf({"kv_group", "ffn_channel"})},
+            .OneOf(UnitKindNames())},
        "",
        "",
        true,
@@ -107,8 +113,11 @@ std::vector<SectionSpec> RunSchema() {
       {"prune.allocate",
        kComponent,
        "Where it goes",
-       {IntOption("min_kv_groups", d.min_kv_groups, "KV groups that every block keeps; 0: attention may go").AtLeast(0),
-        IntOption("min_ffn_channels", d.min_ffn_channels, "FFN channels that every block keeps; 0: the FFN may go")
+       {IntOption("min_kv_groups", d.min_kv_groups,
+                  "KV groups that a block keeps while its attention stays; 0: attention may go by its width")
+            .AtLeast(0),
+        IntOption("min_ffn_channels", d.min_ffn_channels,
+                  "FFN channels that a block keeps while its FFN stays; 0: the FFN may go by its width")
             .AtLeast(0)},
        "method",
        "allocator",

@@ -66,20 +66,25 @@ struct Columns {
   double Middle(int64_t block) const { return left + (static_cast<double>(block) + 0.5) * column; }
 };
 
+double Share(const KeptUnits& units) {
+  return units.before > 0 ? static_cast<double>(units.kept.size()) / static_cast<double>(units.before) : 0;
+}
+
 void DrawFfn(Svg& svg, const Columns& at, int64_t number, const BlockPlan& block) {
   const double height = at.ffn_bottom - at.ffn_top, x = at.Middle(number) - at.bar / 2;
-  const auto kept = static_cast<double>(block.ffn_channels.size());
-  const double share = block.ffn_channels_before > 0 ? kept / static_cast<double>(block.ffn_channels_before) : 0;
+  const KeptUnits& channels = block.At(UnitKind::kFfnChannel);
+  const double share = Share(channels);
   const std::string title = fmt::format("block {}: {} of {} FFN channels kept, {}", number,
-                                        FormatCount(static_cast<int64_t>(block.ffn_channels.size())),
-                                        FormatCount(block.ffn_channels_before), FormatShare(share));
+                                        FormatCount(static_cast<int64_t>(channels.kept.size())),
+                                        FormatCount(channels.before), FormatShare(share));
   svg.Rect(x, at.ffn_top, at.bar, height, "cut", title);
   svg.Rect(x, at.ffn_bottom - share * height, at.bar, share * height, "kept", title);
 }
 
 void DrawGroups(Svg& svg, const Columns& at, int64_t number, const BlockPlan& block) {
-  for (int64_t group = 0; group < block.kv_groups_before; ++group) {
-    const bool kept = std::binary_search(block.kv_groups.begin(), block.kv_groups.end(), group);
+  for (int64_t group = 0; group < block.At(UnitKind::kKvGroup).before; ++group) {
+    const bool kept =
+        std::binary_search(block.At(UnitKind::kKvGroup).kept.begin(), block.At(UnitKind::kKvGroup).kept.end(), group);
     svg.Rect(at.Middle(number) - at.square / 2, at.kv_top + static_cast<double>(group) * (at.square + 3), at.square,
              at.square, kept ? "kept" : "cut",
              fmt::format("block {}: KV group {} {}", number, group, kept ? "kept" : "removed"));
@@ -96,6 +101,7 @@ void DrawProtected(Svg& svg, const Columns& at, const Plan& plan, bool squares) 
                ProtectedText(unit));
       continue;
     }
+    if (PerModel(unit.unit.kind)) continue;  // of no block: the table of protected units has it
     std::string& title = titles[static_cast<size_t>(unit.unit.block)];
     title += (title.empty() ? "" : "; ") + ProtectedText(unit);
   }
@@ -106,17 +112,15 @@ void DrawProtected(Svg& svg, const Columns& at, const Plan& plan, bool squares) 
 
 int64_t MostGroups(const Plan& plan) {
   int64_t most = 0;
-  for (const BlockPlan& block : plan.blocks) most = std::max(most, block.kv_groups_before);
+  for (const BlockPlan& block : plan.blocks) most = std::max(most, block.At(UnitKind::kKvGroup).before);
   return most;
 }
 
 // With many groups the squares would be specks: the share kept, written as a small bar.
 void DrawGroupShare(Svg& svg, const Columns& at, int64_t number, const BlockPlan& block, double height) {
-  const double share = block.kv_groups_before > 0
-                           ? static_cast<double>(block.kv_groups.size()) / static_cast<double>(block.kv_groups_before)
-                           : 0;
-  const std::string title =
-      fmt::format("block {}: {} of {} KV groups kept", number, block.kv_groups.size(), block.kv_groups_before);
+  const KeptUnits& groups = block.At(UnitKind::kKvGroup);
+  const double share = Share(groups);
+  const std::string title = fmt::format("block {}: {} of {} KV groups kept", number, groups.kept.size(), groups.before);
   svg.Rect(at.Middle(number) - at.bar / 2, at.kv_top, at.bar, height, "cut", title);
   svg.Rect(at.Middle(number) - at.bar / 2, at.kv_top + height * (1 - share), at.bar, height * share, "kept", title);
 }

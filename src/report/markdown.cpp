@@ -81,21 +81,28 @@ std::string Notices(const ReportView& view) {
   return text;
 }
 
+std::string KeptText(const KeptUnits& units) {
+  return fmt::format("{} of {}", FormatCount(static_cast<int64_t>(units.kept.size())), FormatCount(units.before));
+}
+
 std::string PlanText(const ReportView& view) {
   if (!view.data.plan) return "";
   const Plan& plan = *view.data.plan;
   std::string text =
       fmt::format("## What was cut\n\n{} {}\n", EscapeMarkdown(BudgetNote(view)), EscapeMarkdown(KeptUnitsNote(view)));
+  std::vector<UnitKind> others;  // every block lists the same kinds
+  if (!plan.blocks.empty())
+    for (const auto& [kind, units] : plan.blocks.front().units)
+      if (kind != UnitKind::kKvGroup && kind != UnitKind::kFfnChannel) others.push_back(kind);
+  Row head = {"block", "FFN channels", "KV groups"};
+  for (const UnitKind kind : others) head.push_back(PlainName(InfoOf(kind).plural));
   std::vector<Row> rows;
   for (size_t i = 0; i < plan.blocks.size(); ++i) {
-    const BlockPlan& block = plan.blocks[i];
-    rows.push_back({fmt::format("{}", i),
-                    fmt::format("{} of {}", FormatCount(static_cast<int64_t>(block.ffn_channels.size())),
-                                FormatCount(block.ffn_channels_before)),
-                    fmt::format("{} of {}", block.kv_groups.size(), block.kv_groups_before)});
+    rows.push_back({fmt::format("{}", i), KeptText(plan.blocks[i].At(UnitKind::kFfnChannel)),
+                    KeptText(plan.blocks[i].At(UnitKind::kKvGroup))});
+    for (const UnitKind kind : others) rows.back().push_back(KeptText(plan.blocks[i].At(kind)));
   }
-  return text + "\n<details><summary>Kept units of each block</summary>\n\n" +
-         Table({"block", "FFN channels", "KV groups"}, rows, 0) + "\n</details>\n";
+  return text + "\n<details><summary>Kept units of each block</summary>\n\n" + Table(head, rows, 0) + "\n</details>\n";
 }
 
 std::string Protected(const ReportView& view) {

@@ -177,7 +177,7 @@ std::vector<std::string> PhenomenonFlags(const ReportInput& input) {
   NeuronStays stays;
   if (input.plan)
     stays = [&plan = *input.plan](int64_t block, int64_t index) {
-      return Keeps(plan.blocks, {block, UnitKind::kFfnChannel, index});
+      return Keeps(plan, {block, UnitKind::kFfnChannel, index});
     };
   std::vector<std::string> flags;
   for (size_t i = 1; i < input.phenomena.size(); ++i)

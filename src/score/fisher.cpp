@@ -12,6 +12,9 @@ namespace {
 
 class Fisher final : public Scorer {
  public:
+  // Loss masses are measured of these two.
+  bool Scores(UnitKind kind) const override { return kind == UnitKind::kKvGroup || kind == UnitKind::kFfnChannel; }
+
   at::Tensor Score(const ScoreInput& input) const override {
     const UnitSpace space(input.model, input.block, input.kind);
     if (input.block >= static_cast<int64_t>(input.statistics->blocks.size()))

@@ -19,17 +19,19 @@ class HeadOutputNorm final : public Scorer {
   explicit HeadOutputNorm(bool normalize) : normalize_(normalize) {}
 
   at::Tensor Score(const ScoreInput& input) const override {
-    const Moments moments = MomentsFor(input);
-    at::Tensor energy = moments.SumOfSquares() / static_cast<double>(std::max<int64_t>(moments.count, 1));  // [n]
-    if (input.kind == UnitKind::kFfnChannel) {
-      const at::Tensor& w = input.model.blocks.at(static_cast<size_t>(input.block)).ffn.w_down.weight;  // [C, n]
-      energy = energy * w.to(at::kDouble).square().sum(0).cpu();
-    }
-    const at::Tensor score = PerUnit(input, energy).sum(1, /*keepdim=*/true).sqrt();  // [units, 1]
+    const at::Tensor energy = ScoreColumns(input, [](const ConsumerInput& consumer) {
+      const auto tokens = static_cast<double>(std::max<int64_t>(consumer.moments.count, 1));
+      const at::Tensor mean_square = consumer.moments.SumOfSquares() / tokens;  // [n]
+      if (consumer.role == Role::kO) return mean_square;
+      return mean_square * consumer.weight.to(at::kDouble).square().sum(0).cpu();
+    });
+    const at::Tensor score = energy.sum(1, /*keepdim=*/true).sqrt();  // [units, 1]
     const double mean = score.numel() > 0 ? score.mean().item<double>() : 0;
     // A block that writes nothing has no mean to divide by. Nor has one with a value that is not a number: dividing
     // would spread it over all units, and nobody could tell which one had it.
-    return normalize_ && mean > 0 ? score / mean : score;
+    // And the only unit of a block would always score 1.
+    const bool alone = InfoOf(input.kind).scope == UnitScope::kSublayer;
+    return normalize_ && !alone && mean > 0 ? score / mean : score;
   }
 
  private:

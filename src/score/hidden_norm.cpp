@@ -17,7 +17,7 @@ namespace {
 class HiddenNorm final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
-    return PerUnit(input, MomentsFor(input).SumOfSquares().sqrt());  // [units, parts]
+    return ScoreColumns(input, [](const ConsumerInput& consumer) { return consumer.moments.SumOfSquares().sqrt(); });
   }
 };
 

@@ -13,8 +13,10 @@ class Ifv final : public Scorer {
   explicit Ifv(bool square_attention) : square_attention_(square_attention) {}
 
   at::Tensor Score(const ScoreInput& input) const override {
-    const at::Tensor score = PerUnit(input, MomentsFor(input).Variance());  // [units, parts]
-    return square_attention_ && input.kind == UnitKind::kKvGroup ? score.square() : score;
+    return ScoreColumns(input, [this](const ConsumerInput& consumer) {
+      const at::Tensor variance = consumer.moments.Variance();  // [n]
+      return square_attention_ && consumer.role == Role::kO ? variance.square() : variance;
+    });
   }
 
  private:

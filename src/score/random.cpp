@@ -12,10 +12,16 @@ class Random final : public Scorer {
  public:
   explicit Random(int64_t seed) : seed_(static_cast<uint64_t>(seed)) {}
 
+  bool Scores(UnitKind) const override { return true; }
+
   at::Tensor Score(const ScoreInput& input) const override {
     const int64_t units = UnitSpace(input.model, input.block, input.kind).size();
     // One stream for each block and kind, the unit is the counter: a draw depends on the unit's name and nothing else.
-    const auto stream = static_cast<uint64_t>(input.block) * 2 + (input.kind == UnitKind::kKvGroup ? 0 : 1);
+    // KV groups and FFN channels have the streams that earlier versions gave them.
+    const auto block = static_cast<uint64_t>(input.block + 1), kind = static_cast<uint64_t>(input.kind);
+    const uint64_t stream = input.kind == UnitKind::kKvGroup      ? 2 * (block - 1)
+                            : input.kind == UnitKind::kFfnChannel ? 2 * (block - 1) + 1
+                                                                  : (kind << 32U) + block;
     at::Tensor score = at::empty({units, 1}, at::kDouble);
     auto* const value = score.mutable_data_ptr<double>();
     for (int64_t unit = 0; unit < units; ++unit) value[unit] = RandomUnit(seed_, stream, static_cast<uint64_t>(unit));

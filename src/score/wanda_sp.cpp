@@ -2,20 +2,14 @@
 // per input column j: the structured form of An et al. 2023, arXiv 2312.11983 (WIFN).
 #include <ATen/ATen.h>
 
-#include "espalier/score/scorer.h"
+#include "wanda.h"
 
 namespace espalier {
 namespace {
 
 class WandaSp final : public Scorer {
  public:
-  at::Tensor Score(const ScoreInput& input) const override {
-    const UnitSpace space(input.model, input.block, input.kind);
-    const at::Tensor& w =
-        input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;  // [C, n]
-    const at::Tensor norm = MomentsFor(input).SumOfSquares().sqrt();                          // [n]
-    return PerUnit(input, w.abs().to(at::kDouble).mean(0).cpu() * norm);                      // [units, parts]
-  }
+  at::Tensor Score(const ScoreInput& input) const override { return ScoreColumns(input, WeightTimesNorm); }
 };
 
 const bool kRegistered =

@@ -3,7 +3,7 @@
 // columns (the allocator `global` does both), so that a head is kept for its strongest columns: that is the difference.
 #include <ATen/ATen.h>
 
-#include "espalier/score/scorer.h"
+#include "wanda.h"
 
 namespace espalier {
 namespace {
@@ -11,8 +11,10 @@ namespace {
 class Wifn final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
-    const at::Tensor score = Registry<Scorer>::Create("wanda_sp")->Score(input);  // [units, parts]
-    return input.kind == UnitKind::kKvGroup ? score.square() : score;
+    return ScoreColumns(input, [](const ConsumerInput& consumer) {
+      const at::Tensor score = WeightTimesNorm(consumer);  // [n]
+      return consumer.role == Role::kO ? score.square() : score;
+    });
   }
 };
 

@@ -11,10 +11,9 @@ namespace {
 class Wifv final : public Scorer {
  public:
   at::Tensor Score(const ScoreInput& input) const override {
-    const UnitSpace space(input.model, input.block, input.kind);
-    const at::Tensor& w =
-        input.model.blocks.at(static_cast<size_t>(input.block)).At(space.consumer()).weight;        // [C, n]
-    return PerUnit(input, MomentsFor(input).Variance() * w.to(at::kDouble).square().sum(0).cpu());  // [units, parts]
+    return ScoreColumns(input, [](const ConsumerInput& consumer) {
+      return consumer.moments.Variance() * consumer.weight.to(at::kDouble).square().sum(0).cpu();  // [n]
+    });
   }
 };
 

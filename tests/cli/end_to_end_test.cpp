@@ -98,6 +98,23 @@ TEST_F(EndToEnd, ARunPrunesHealsEvaluatesReportsAndIsReusedByTheNext) {
                    perplexity(run / "evaluate/pruned/perplexity-wikitext-2.json"));
 }
 
+TEST_F(EndToEnd, ABudgetOfManyKindsIsCutSavedAndAnalysedLikeAnyOther) {
+  const Outcome run =
+      RunCommand(SmallRun(folder_.path(), "mixed",
+                          {"prune.units=[query_head,value_channel,qk_pair,ffn_channel,ffn,residual_channel]",
+                           "prune.score=magnitude", "prune.compensate=none", "heal=none", "--until", "prune", "-q"}));
+  ASSERT_EQ(run.code, 0) << run.err;
+  const fs::path pruned = folder_ / "mixed/pruned";
+  const Json plan = ReadJson(folder_ / "mixed/plan.json"), config = ReadJson(pruned / "config.json");
+  EXPECT_LE(plan.at("budget").at("achieved_share").get<double>(), 0.2);
+  EXPECT_NEAR(plan.at("budget").at("achieved_share").get<double>(), 0.2, 1e-5);  // the smallest unit is 2e-5 of it
+  EXPECT_EQ(plan.at("residual_channels").at("kept"), config.at("hidden_size"));
+  EXPECT_TRUE(config.contains("per_layer_config"));
+  const Outcome analyzed = RunCommand({"analyze", pruned.string(), "--tokens", "256", "--length", "256", "scan=false",
+                                       "--out", (folder_ / "analysis").string(), "-q"});
+  EXPECT_EQ(analyzed.code, 0) << analyzed.err;
+}
+
 TEST_F(EndToEnd, ARunKilledWhileHealingGoesOnToTheSameBytes) {
   const std::vector<std::string> until = {"--until", "heal", "-q", "heal.save_seconds=0"};
   ASSERT_EQ(RunCommand(SmallRun(folder_.path(), "whole", until)).code, 0);
@@ -136,6 +153,7 @@ TEST_F(EndToEnd, MistakesInFilesAndRecipesAreOneLineEach) {
   ExpectMistake(small({"--until", "plans"}), "unknown stage 'plans'. Nearest: plan");
   ExpectMistake(small({"model.path=models/none.gguf"}), "models/none.gguf");
   ExpectMistake(small({"prune.budget.remove=0.95"}), "at most 0.9");
+  ExpectMistake(small({"prune.units=[residual_channel]"}), "has no score for residual_channel; use magnitude, random");
   ExpectMistake(small({"data.calibration.sequences=100000"}), "expected at least 25,600,000");
   ExpectMistake(small({"data.calibration.path=eval/data/wikitext-2/wiki.test.raw", "data.calibration.last_document=1"}),
                 "also evaluated on");

@@ -70,13 +70,24 @@ TEST(GateLayout, OrdersDifferInTheNumberOfRowsThatThePaperSays) {
   EXPECT_EQ(moved(4, 4, 4), 0);
 }
 
-TEST(GateLayout, RefusesUnevenGroupsInTheGroupedLayout) {
+TEST(GateLayout, FusesUnevenAndRaggedHeadsEachWithTheRowsItHas) {
+  // D = 4. Group 0 has head 0 and keeps 2 query dimensions and 3 value channels; group 1 has heads 1 to 3, 4 and 1.
   BlockConfig block = Heads(4, 2, GateKind::kElementwise);
   block.kv_of_head = {0, 1, 1, 1};
-  EXPECT_EQ(MessageOf([&] {
-              FuseQueryAndGate({Rows(16), Rows(16)}, GateLayout::kGrouped, block, 4);
-            }),
-            "the grouped gate layout needs equally many query heads in each KV group; save as per_head");
+  block.qk_dims = {{0, 2}, {0, 1, 2, 3}};
+  block.value_channels = {{0, 1, 3}, {2}};
+  const at::Tensor fused = Rows(2 + 3 + 3 * (4 + 1));
+  for (const GateLayout layout : {GateLayout::kGrouped, GateLayout::kPerHead}) {
+    const QueryAndGate parts = SplitQueryAndGate(fused, layout, block, 4, "q_proj");
+    EXPECT_EQ(parts.query.size(0), 2 + 3 * 4);
+    EXPECT_EQ(parts.gate.size(0), 3 + 3 * 1);
+    EXPECT_TRUE(at::equal(FuseQueryAndGate(parts, layout, block, 4), fused));
+  }
+  // Grouped: the 12 queries of group 1 stand together, rows 5 to 16. Per head: head 1 has rows 5 to 8, its gate row 9.
+  EXPECT_TRUE(at::equal(SplitQueryAndGate(fused, GateLayout::kGrouped, block, 4, "q_proj").gate.narrow(0, 3, 3),
+                        fused.narrow(0, 17, 3)));
+  EXPECT_TRUE(at::equal(SplitQueryAndGate(fused, GateLayout::kPerHead, block, 4, "q_proj").gate.narrow(0, 3, 1),
+                        fused.narrow(0, 9, 1)));
 }
 
 }  // namespace

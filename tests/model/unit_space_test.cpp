@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "support/support.h"
@@ -111,11 +112,124 @@ TEST(UnitSpace, OfAnAbsentSublayerIsEmpty) {
   EXPECT_THROW(UnitSpace(model, 1, UnitKind::kKvGroup).Owns(0), InternalError);
 }
 
+// Block 1 of the tiny model: H = 6, G = 3, F = 20; C = 16, D = 4, V = 32.
+void ExpectOwns(const UnitSpace& space, int64_t unit, const std::vector<Slice>& expected) {
+  const std::vector<Slice> owned = space.Owns(unit);
+  ASSERT_EQ(owned.size(), expected.size());
+  for (size_t i = 0; i < owned.size(); ++i) EXPECT_TRUE(owned[i] == expected[i]) << i;
+}
+
+TEST(UnitSpace, OfAQueryHeadOwnsItsQueriesAndItsColumnsOfTheOutput) {
+  const Model model = TinyModel(1);
+  const UnitSpace space(model, 1, UnitKind::kQueryHead);
+  EXPECT_EQ(space.size(), 6);
+  ExpectOwns(space, 5, {{Role::kQ, Axis::kRows, 20, 4}, {Role::kO, Axis::kColumns, 20, 4}});
+  EXPECT_EQ(space.Cost(5).parameters, 8 * 16);
+  EXPECT_EQ(space.Cost(5).kv_width, 0);
+}
+
+TEST(UnitSpace, OfAValueChannelOwnsItsRowAndItsColumnInEachHeadOfTheGroup) {
+  // Row 6 of w_v: group 1, dimension 2, read by heads 2 and 3: columns 2 * 4 + 2 and 3 * 4 + 2.
+  TinyShape shape;
+  const Model plain = TinyModel(1, shape);
+  const UnitSpace space(plain, 1, UnitKind::kValueChannel);
+  EXPECT_EQ(space.size(), 12);
+  ExpectOwns(space, 6,
+             {{Role::kV, Axis::kRows, 6, 1}, {Role::kO, Axis::kColumns, 10, 1}, {Role::kO, Axis::kColumns, 14, 1}});
+  EXPECT_EQ(space.ConsumerColumns(6), (std::vector<int64_t>{10, 14}));
+  EXPECT_EQ(space.Cost(6).parameters, 3 * 16);
+  EXPECT_EQ(space.Cost(6).kv_width, 1);
+  shape.gate = GateKind::kElementwise;
+  const Model gated = TinyModel(1, shape);
+  ExpectOwns(UnitSpace(gated, 1, UnitKind::kValueChannel), 6,
+             {{Role::kV, Axis::kRows, 6, 1},
+              {Role::kOutputGate, Axis::kRows, 10, 1},
+              {Role::kO, Axis::kColumns, 10, 1},
+              {Role::kOutputGate, Axis::kRows, 14, 1},
+              {Role::kO, Axis::kColumns, 14, 1}});
+}
+
+TEST(UnitSpace, OfARotaryPairOwnsBothItsDimensionsOfTheKeysAndOfEveryQueryOfTheGroup) {
+  // D = 4: pairs (0, 2) and (1, 3). Pair 3 is the second of group 1: rows 4 + {1, 3} of w_k, 8 and 12 + {1, 3} of w_q.
+  const Model model = TinyModel(1);
+  const UnitSpace space(model, 1, UnitKind::kQkPair);
+  EXPECT_EQ(space.size(), 6);
+  ExpectOwns(space, 3,
+             {{Role::kK, Axis::kRows, 5, 1},
+              {Role::kK, Axis::kRows, 7, 1},
+              {Role::kQ, Axis::kRows, 9, 1},
+              {Role::kQ, Axis::kRows, 13, 1},
+              {Role::kQ, Axis::kRows, 11, 1},
+              {Role::kQ, Axis::kRows, 15, 1}});
+  EXPECT_EQ(space.Cost(3).parameters, 6 * 16);
+  EXPECT_EQ(space.Cost(3).kv_width, 2);
+  EXPECT_TRUE(Consumers(UnitKind::kQkPair).empty());
+  EXPECT_THROW(space.ConsumerColumns(3), InternalError);
+}
+
+TEST(QkPairs, PairTheTurningHalvesAndThenNeighboursThatDoNotTurn) {
+  ModelConfig config;
+  config.D = 8;
+  EXPECT_EQ(QkPairs(config, {}), (std::vector<std::pair<int64_t, int64_t>>{{0, 4}, {1, 5}, {2, 6}, {3, 7}}));
+  config.rope.rotated = 4;
+  EXPECT_EQ(QkPairs(config, {}), (std::vector<std::pair<int64_t, int64_t>>{{0, 2}, {1, 3}, {4, 5}, {6, 7}}));
+}
+
+TEST(UnitSpace, OfSublayersAndBlocksOwnsAllTheirWidth) {
+  for (const auto& [name, shape] : FamilyShapes()) {
+    SCOPED_TRACE(name);
+    const Model model = TinyModel(2, shape);
+    int64_t groups = 0, channels = 0;
+    for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
+      const UnitSpace space(model, 1, kind);
+      for (int64_t unit = 0; unit < space.size(); ++unit)
+        (kind == UnitKind::kKvGroup ? groups : channels) += space.Cost(unit).parameters;
+    }
+    // Norms of single heads belong to no group, but go with the attention.
+    if (shape.qk_norm == QkNorm::kPerHead) groups += 2 * shape.D;
+    EXPECT_EQ(UnitSpace(model, 1, UnitKind::kAttention).Cost(0).parameters, groups);
+    EXPECT_EQ(UnitSpace(model, 1, UnitKind::kFfn).Cost(0).parameters, channels);
+    EXPECT_EQ(UnitSpace(model, 1, UnitKind::kBlock).Cost(0).parameters, groups + channels);
+    EXPECT_EQ(UnitSpace(model, 1, UnitKind::kBlock).ConsumerColumns(Role::kDown, 0).size(), 20u);
+    EXPECT_EQ(UnitSpace(model, 1, UnitKind::kBlock).ConsumerColumns(Role::kO, 0).size(), 24u);
+  }
+}
+
+TEST(UnitSpace, OfResidualChannelsHasEveryParameterThatHasTheModelsWidth) {
+  // All that is left of a model without residual channels: norms of queries and keys, sink logits, biases of layers
+  // that do not write to the stream.
+  for (const auto& [name, shape] : FamilyShapes()) {
+    SCOPED_TRACE(name);
+    const Model model = TinyModel(2, shape);
+    int64_t left = 0;
+    for (const NamedTensorRef& ref : TensorsOf(const_cast<Model&>(model)))
+      if (std::find(ref.tensor->sizes().begin(), ref.tensor->sizes().end(), shape.C) == ref.tensor->sizes().end())
+        left += ref.tensor->numel();
+    const UnitSpace space(model, kWholeModel, UnitKind::kResidualChannel);
+    EXPECT_EQ(space.size(), shape.C);
+    // Of block 0, H*D = 16 = C: its query biases and norms have that size too, and are no part of the width.
+    int64_t same_size = 0;
+    const Attention& attention = model.blocks[0].attention;
+    for (const at::Tensor* tensor : {&attention.w_q.bias, &attention.w_output_gate.bias, &attention.q_norm})
+      if (tensor->defined() && tensor->size(0) == shape.C) same_size += shape.C;
+    EXPECT_EQ(shape.C * space.Cost(0).parameters + left + same_size, CountParameters(model));
+    EXPECT_THROW(space.Owns(0), InternalError);
+  }
+}
+
 TEST(UnitKind, ReadsBackWhatItWritesAndNamesTheNearestOfAnother) {
-  EXPECT_EQ(ParseUnitKind(UnitKindName(UnitKind::kKvGroup)), UnitKind::kKvGroup);
-  EXPECT_EQ(ParseUnitKind(UnitKindName(UnitKind::kFfnChannel)), UnitKind::kFfnChannel);
+  for (const UnitKindInfo& info : UnitKinds()) {
+    EXPECT_EQ(ParseUnitKind(UnitKindName(info.kind)), info.kind);
+    EXPECT_EQ(&InfoOf(info.kind), &info);
+  }
   EXPECT_NE(MessageOf([] { ParseUnitKind("kv_groups"); }).find("Nearest: kv_group"), std::string::npos);
+}
+
+TEST(UnitText, NamesTheUnitAsAPersonWould) {
   EXPECT_EQ(UnitText({11, UnitKind::kFfnChannel, 1229}), "ffn_channel 1229 of block 11");
+  EXPECT_EQ(UnitText({3, UnitKind::kAttention, 0}), "attention of block 3");
+  EXPECT_EQ(UnitText({3, UnitKind::kBlock, 0}), "block 3");
+  EXPECT_EQ(UnitText({kWholeModel, UnitKind::kResidualChannel, 507}), "residual_channel 507");
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ TEST(Keep, RefusesWhatIsNoUnit) {
         "-1/ffn_channel/1", " 1/ffn_channel/1", "1/ffn_channel/99999999999999999999"})
     EXPECT_EQ(MessageOf([&] { Kept({text}); }),
               "protect keep: '" + std::string(text) + "': expected block/kind/index, for example 11/ffn_channel/1229");
-  EXPECT_NE(MessageOf([] { Kept({"1/ffn_chanel/1"}); }).find("Nearest: ffn_channel"), std::string::npos);
+  EXPECT_NE(MessageOf([] { Kept({"1/ffn_chanel/1"}); }).find("Nearest: ffn, ffn_channel"), std::string::npos);
   EXPECT_THROW(Kept({"1/ffn_channel/1/1"}), RecipeError);
 }
 
@@ -37,6 +37,21 @@ TEST(Keep, RefusesUnitsThatTheModelDoesNotHave) {
   EXPECT_EQ(MessageOf([] { Kept({"1/ffn_channel/20"}); }),
             "protect keep: ffn_channel 20 of block 1: that block has 20");
   EXPECT_EQ(MessageOf([] { Kept({"2/kv_group/1"}); }), "protect keep: kv_group 1 of block 2: that block has 1");
+  EXPECT_EQ(MessageOf([] { Kept({"model/residual_channel/16"}); }),
+            "protect keep: residual_channel 16: the model has 16");
+}
+
+TEST(Keep, TakesUnitsOfEveryKind) {
+  for (const UnitKindInfo& info : UnitKinds()) {
+    const std::string block = PerModel(info.kind) ? "model" : "1";
+    const std::vector<Protection> kept = Kept({block + "/" + std::string(info.name) + "/0"});
+    EXPECT_EQ(kept.at(0).unit, (Unit{PerModel(info.kind) ? kWholeModel : 1, info.kind, 0}));
+  }
+  EXPECT_EQ(MessageOf([] { Kept({"0/residual_channel/5"}); }),
+            "protect keep: '0/residual_channel/5': a residual_channel is of the whole model: write "
+            "model/residual_channel/5");
+  EXPECT_EQ(MessageOf([] { Kept({"model/ffn/0"}); }),
+            "protect keep: 'model/ffn/0': a ffn is of a block: write its number");
 }
 
 }  // namespace

@@ -14,8 +14,14 @@ std::vector<Protection> Protect(bool consumers) {
   return Registry<ProtectionRule>::Create("spike_producers", options)->Protect(model.config, phenomena);
 }
 
+// Those of one kind.
+std::vector<Protection> Of(UnitKind kind, std::vector<Protection> protections) {
+  std::erase_if(protections, [kind](const Protection& protection) { return protection.unit.kind != kind; });
+  return protections;
+}
+
 TEST(SpikeProducers, ProtectsThePlantedProducerAndSaysWhy) {
-  const std::vector<Protection> found = Protect(false);
+  const std::vector<Protection> found = Of(UnitKind::kFfnChannel, Protect(false));
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].unit, (Unit{Planted::kUpBlock, UnitKind::kFfnChannel, Planted::kUpNeuron}));
   EXPECT_EQ(found[0].rule, "spike_producers");
@@ -24,10 +30,26 @@ TEST(SpikeProducers, ProtectsThePlantedProducerAndSaysWhy) {
 }
 
 TEST(SpikeProducers, ProtectsConsumersOnlyOnRequest) {
-  const std::vector<Protection> found = Protect(true);
+  const std::vector<Protection> found = Of(UnitKind::kFfnChannel, Protect(true));
   ASSERT_EQ(found.size(), 2u);
   EXPECT_EQ(found[1].unit, (Unit{Planted::kDownBlock, UnitKind::kFfnChannel, Planted::kDownNeuron}));
   EXPECT_EQ(found[1].reason.substr(0, 17), "step-down neuron:");
+}
+
+TEST(SpikeProducers, ProtectSublayersAndBlocksOfTheStepUpAndTheMainStepDownAndTheSpikeChannel) {
+  const std::vector<Protection> all = Protect(false);
+  for (const UnitKind kind : {UnitKind::kFfn, UnitKind::kBlock}) {
+    const std::vector<Protection> found = Of(kind, all);
+    ASSERT_EQ(found.size(), 2u) << UnitKindName(kind);
+    EXPECT_EQ(found[0].unit, (Unit{Planted::kUpBlock, kind, 0}));
+    EXPECT_EQ(found[0].reason, "holds a step-up of the residual stream (sublayer 4 of 2L)");
+    EXPECT_EQ(found[1].unit, (Unit{Planted::kDownBlock, kind, 0}));
+    EXPECT_EQ(found[1].reason, "holds the main step-down of the residual stream (sublayer 8 of 2L)");
+  }
+  const std::vector<Protection> channels = Of(UnitKind::kResidualChannel, all);
+  ASSERT_FALSE(channels.empty());
+  EXPECT_EQ(channels[0].unit, (Unit{kWholeModel, UnitKind::kResidualChannel, Planted::kSpike}));
+  EXPECT_TRUE(Of(UnitKind::kAttention, all).empty());
 }
 
 TEST(SpikeProducers, LeaveConsumersAloneByDefault) {

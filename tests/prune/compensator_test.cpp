@@ -9,6 +9,7 @@
 
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/model/forward.h"
+#include "espalier/plan/ledger.h"
 #include "espalier/prune/cut.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -200,14 +201,12 @@ TEST(LeastSquares, OfEqualInputsStaysFinite) {
 
 // A plan of the tiny model that cuts both kinds in every block and all of some sublayers.
 Plan Sample(const Model& model) {
-  Plan plan;
-  for (const BlockConfig& sizes : model.config.blocks) {
-    BlockPlan block{sizes.G, sizes.F, {}, {}};
-    for (int64_t i = 1; i < sizes.G; ++i) block.kv_groups.push_back(i);
-    for (int64_t i = 0; i < sizes.F; i += 2) block.ffn_channels.push_back(i);
-    plan.blocks.push_back(block);
+  Plan plan = KeepAll(model);
+  for (BlockPlan& block : plan.blocks) {
+    std::erase(block.At(UnitKind::kKvGroup).kept, 0);
+    std::erase_if(block.At(UnitKind::kFfnChannel).kept, [](int64_t channel) { return channel % 2 == 1; });
   }
-  plan.blocks[1].ffn_channels.clear();
+  plan.blocks[1].At(UnitKind::kFfnChannel).kept.clear();
   return plan;
 }
 
@@ -234,16 +233,39 @@ TEST_P(EveryCompensator, TouchesNothingWhereNothingWasCut) {
   const Model model = TinyModel(22);
   const auto compensator = Registry<Compensator>::Create(GetParam());
   const Statistics statistics = Calibrate(model, RandomIds(22, 2, 16, model.config.V), {.products = true});
-  Plan plan = Sample(model);
-  for (size_t l = 0; l < 3; ++l) {
-    plan.blocks[l].kv_groups.clear();
-    plan.blocks[l].ffn_channels.clear();
-    for (int64_t i = 0; i < plan.blocks[l].kv_groups_before; ++i) plan.blocks[l].kv_groups.push_back(i);
-    for (int64_t i = 0; i < plan.blocks[l].ffn_channels_before; ++i) plan.blocks[l].ffn_channels.push_back(i);
-  }
+  const Plan plan = KeepAll(model);
   Model cut = Cut(model, plan);
   Compensate(model, plan, statistics, *compensator, cut);
   EXPECT_TRUE(BitwiseEqual(cut, model));
+}
+
+TEST_P(EveryCompensator, RefitsAConsumerWhicheverKindsTookItsColumns) {
+  // Block 0: value channels and a head go, block 1: its attention, block 2: only rotary pairs, which feed no consumer.
+  const Model model = TinyModel(25);
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kQkPair, UnitKind::kAttention,
+                              UnitKind::kResidualChannel});
+  std::erase(plan.blocks[0].At(UnitKind::kQueryHead).kept, 3);
+  std::erase(plan.blocks[0].At(UnitKind::kValueChannel).kept, 1);
+  plan.blocks[1].At(UnitKind::kAttention).kept.clear();
+  std::erase(plan.blocks[2].At(UnitKind::kQkPair).kept, 0);
+  std::erase(plan.residual_channels->kept, 5);
+  const auto compensator = Registry<Compensator>::Create(GetParam());
+  const Statistics statistics = Calibrate(model, RandomIds(25, 6, 16, model.config.V), {.products = true});
+  const Model plain = Cut(model, plan);
+  Model cut = plain;
+  Compensate(model, plan, statistics, *compensator, cut);
+  const bool adds = compensator->AddsBias();
+  EXPECT_EQ(cut.blocks[0].attention.w_o.bias.defined(), adds);
+  EXPECT_EQ(cut.blocks[1].attention.w_o.bias.defined(), adds);
+  EXPECT_FALSE(cut.blocks[2].attention.w_o.bias.defined());
+  EXPECT_TRUE(at::equal(cut.blocks[2].attention.w_o.weight, plain.blocks[2].attention.w_o.weight));
+  // What was fitted for 16 outputs, and the 15 that are left of it.
+  const std::vector<int64_t> kept = KeptColumns(model, plan, 0, Role::kO);
+  EXPECT_EQ(kept.size(), 16u - 4 - 2);  // head 3, and value channel 1 of heads 0 and 1
+  const Repair repair = compensator->Fit(model.blocks[0].attention.w_o, statistics.blocks[0].head_out, kept);
+  const Tensor outputs = at::tensor(plan.residual_channels->kept, at::kLong);
+  EXPECT_TRUE(at::equal(cut.blocks[0].attention.w_o.weight, repair.weight.index_select(0, outputs).to(at::kFloat)));
+  EXPECT_TRUE(Logits(cut, RandomIds(26, 1, 8, model.config.V)).isfinite().all().item<bool>());
 }
 
 INSTANTIATE_TEST_SUITE_P(Registered, EveryCompensator, testing::ValuesIn(Registry<Compensator>::Names()),
@@ -253,8 +275,8 @@ TEST(Compensate, BringsTheOutputOfACutBlockCloserToTheDenseOne) {
   const Model model = TinyModel(23, EvenShape(1));
   const Tensor windows = RandomIds(23, 32, 32, model.config.V);
   const Statistics statistics = Calibrate(model, windows, {.products = true});
-  Plan plan;
-  plan.blocks.push_back({2, 24, {0, 1}, {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22}});
+  Plan plan = KeepAll(model);
+  std::erase_if(plan.blocks[0].At(UnitKind::kFfnChannel).kept, [](int64_t channel) { return channel % 2 == 1; });
   // On ordinary tokens, as the fit saw them; one block, so that no change of inputs interferes.
   const auto error = [&](const std::string& name) {
     Model cut = Cut(model, plan);

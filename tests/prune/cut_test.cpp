@@ -3,11 +3,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "espalier/core/random.h"
 #include "espalier/model/forward.h"
-#include "espalier/model/unit_space.h"
+#include "espalier/plan/ledger.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -19,32 +20,25 @@ using at::Tensor;
 // What remains of a rounding difference: sums of fewer terms, without the zeros between them.
 constexpr double kRounding = 1e-5;
 
-Plan KeepAll(const Model& model) {
-  Plan plan;
-  for (const BlockConfig& sizes : model.config.blocks) {
-    BlockPlan block{sizes.G, sizes.F, {}, {}};
-    for (int64_t i = 0; i < sizes.G; ++i) block.kv_groups.push_back(i);
-    for (int64_t i = 0; i < sizes.F; ++i) block.ffn_channels.push_back(i);
-    plan.blocks.push_back(block);
-  }
-  return plan;
-}
-
 // Each unit of `kinds` stays with probability `keep`.
 Plan RandomPlan(const Model& model, uint64_t seed, double keep, const std::vector<UnitKind>& kinds) {
-  Plan plan = KeepAll(model);
+  Plan plan = KeepAll(model, kinds);
   uint64_t counter = 0;
-  for (BlockPlan& block : plan.blocks)
-    for (const UnitKind kind : kinds)
-      std::erase_if(kind == UnitKind::kKvGroup ? block.kv_groups : block.ffn_channels,
-                    [&](int64_t) { return RandomUnit(seed, 0, counter++) >= keep; });
+  const auto thin = [&](KeptUnits& units) {
+    std::erase_if(units.kept, [&](int64_t) { return RandomUnit(seed, 0, counter++) >= keep; });
+  };
+  for (const UnitKind kind : kinds) {
+    if (PerModel(kind)) thin(*plan.residual_channels);
+    for (BlockPlan& block : plan.blocks)
+      if (!PerModel(kind)) thin(block.At(kind));
+  }
+  // A model without any width is none.
+  if (plan.residual_channels && plan.residual_channels->kept.empty()) plan.residual_channels->kept = {3};
   return plan;
 }
 
 double CutAgainstMask(const Model& model, const Plan& plan) {
-  // A norm over all heads keeps its epsilon while its mean is over fewer: what the contract allows, and no more.
-  const double limit = model.config.qk_norm == QkNorm::kAllHeads ? 1e-4 : kRounding;
-  return CheckCutEqualsMask(Cut(model, plan), Mask(model, plan), RandomIds(1, 3, 12, model.config.V), limit);
+  return CheckCutEqualsMask(Cut(model, plan), Mask(model, plan), RandomIds(1, 3, 12, model.config.V), kRounding);
 }
 
 TEST(Cut, EqualsTheMaskForRandomPlansOfEveryKindAndSeed) {
@@ -61,26 +55,125 @@ TEST(Cut, EqualsTheMaskForRandomPlansOfEveryKindAndSeed) {
     }
 }
 
+std::vector<UnitKind> EveryKind() {
+  std::vector<UnitKind> kinds;
+  for (const UnitKindInfo& info : UnitKinds()) kinds.push_back(info.kind);
+  return kinds;
+}
+
 TEST(Cut, EqualsTheMaskForEveryFamilyLayoutAndUnitKind) {
   for (const auto& [name, shape] : FamilyShapes())
     for (uint64_t seed = 0; seed < 4; ++seed) {
       const Model model = TinyModel(seed, shape);
-      for (const auto& kinds : std::vector<std::vector<UnitKind>>{
-               {UnitKind::kKvGroup}, {UnitKind::kFfnChannel}, {UnitKind::kKvGroup, UnitKind::kFfnChannel}})
-        for (const double keep : {0.8, 0.4})
-          EXPECT_NO_THROW(CutAgainstMask(model, RandomPlan(model, seed, keep, kinds))) << name << " " << seed;
+      for (const UnitKind kind : EveryKind())
+        for (const double keep : {0.8, 0.4}) {
+          SCOPED_TRACE(testing::Message() << name << " " << seed << " " << UnitKindName(kind) << " " << keep);
+          EXPECT_NO_THROW(CutAgainstMask(model, RandomPlan(model, seed, keep, {kind})));
+        }
     }
+}
+
+TEST(Cut, EqualsTheMaskForMixesOfOverlappingKinds) {
+  const std::vector<std::vector<UnitKind>> mixes = {
+      {UnitKind::kKvGroup, UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kQkPair},
+      {UnitKind::kValueChannel, UnitKind::kFfnChannel, UnitKind::kResidualChannel},
+      {UnitKind::kQueryHead, UnitKind::kAttention, UnitKind::kFfn, UnitKind::kBlock},
+      EveryKind()};
+  for (const auto& [name, shape] : FamilyShapes())
+    for (uint64_t seed = 0; seed < 4; ++seed) {
+      const Model model = TinyModel(seed, shape);
+      for (size_t mix = 0; mix < mixes.size(); ++mix) {
+        SCOPED_TRACE(testing::Message() << name << " " << seed << " mix " << mix);
+        EXPECT_NO_THROW(CutAgainstMask(model, RandomPlan(model, seed, 0.8, mixes[mix])));
+      }
+    }
+}
+
+TEST(Cut, ChangesTheLogitsByEveryKindOfUnit) {
+  // A mask that did nothing would equal a cut that did nothing.
+  const Model model = TinyModel(4);
+  const Tensor ids = RandomIds(4, 2, 10, model.config.V);
+  for (const UnitKind kind : EveryKind()) {
+    Plan plan = KeepAll(model, {kind});
+    KeptUnits& units = PerModel(kind) ? *plan.residual_channels : plan.blocks[1].At(kind);
+    units.kept.erase(units.kept.begin());
+    EXPECT_GT(RelativeDifference(Logits(Mask(model, plan), ids), Logits(model, ids)), 1e-3) << UnitKindName(kind);
+    const Model cut = Cut(model, plan);
+    EXPECT_LT(CountParameters(cut), CountParameters(model)) << UnitKindName(kind);
+  }
+}
+
+TEST(Cut, MakesRaggedHeadsReallySmaller) {
+  // Block 1: H = 6, G = 3, D = 4, C = 16. Group 1 (heads 2, 3) loses value channel 6 (its dimension 2) and rotary pair
+  // 3 (its dimensions 1 and 3); head 5 goes.
+  const Model model = TinyModel(5);
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kQkPair});
+  std::erase(plan.blocks[1].At(UnitKind::kValueChannel).kept, 6);
+  std::erase(plan.blocks[1].At(UnitKind::kQkPair).kept, 3);
+  std::erase(plan.blocks[1].At(UnitKind::kQueryHead).kept, 5);
+  const Model cut = Cut(model, plan);
+  const BlockConfig& sizes = cut.config.blocks[1];
+  EXPECT_EQ(sizes.kv_of_head, (std::vector<int64_t>{0, 0, 1, 1, 2}));
+  EXPECT_EQ(sizes.value_channels, (std::vector<std::vector<int64_t>>{{0, 1, 2, 3}, {0, 1, 3}, {0, 1, 2, 3}}));
+  EXPECT_EQ(sizes.qk_dims, (std::vector<std::vector<int64_t>>{{0, 1, 2, 3}, {0, 2}, {0, 1, 2, 3}}));
+  const Attention& attention = cut.blocks[1].attention;
+  EXPECT_EQ(attention.w_q.weight.size(0), 5 * 4 - 2 * 2);
+  EXPECT_EQ(attention.w_k.weight.size(0), 12 - 2);
+  EXPECT_EQ(attention.w_v.weight.size(0), 12 - 1);
+  EXPECT_EQ(attention.w_o.weight.size(1), 5 * 4 - 2);
+  EXPECT_FALSE(cut.config.blocks[0].Ragged());
+}
+
+TEST(Cut, TakesAGroupWithItsLastHeadAndAHeadWithItsLastValueChannel) {
+  const Model model = TinyModel(6);
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead, UnitKind::kValueChannel});
+  plan.blocks[1].At(UnitKind::kQueryHead).kept = {2, 3, 4, 5};                 // heads 0 and 1 read group 0
+  plan.blocks[1].At(UnitKind::kValueChannel).kept = {0, 1, 2, 3, 4, 5, 6, 7};  // all 4 of group 2 go
+  plan.blocks[0].At(UnitKind::kValueChannel).kept = {};                        // and all attention here
+  const Model cut = Cut(model, plan);
+  EXPECT_EQ(cut.config.blocks[1].G, 1);
+  EXPECT_EQ(cut.config.blocks[1].kv_of_head, (std::vector<int64_t>{0, 0}));
+  EXPECT_FALSE(cut.config.blocks[1].Ragged());
+  EXPECT_FALSE(cut.config.blocks[0].HasAttention());
+  EXPECT_NO_THROW(CutAgainstMask(model, plan));
+}
+
+TEST(Cut, OfEveryKindIsExactWithALargeEpsilon) {
+  for (const auto& [name, shape] : FamilyShapes()) {
+    Model model = TinyModel(8, shape);
+    model.config.norm_epsilon = 0.5;
+    EXPECT_NO_THROW(CutAgainstMask(model, RandomPlan(model, 8, 0.8, EveryKind()))) << name;
+  }
+}
+
+TEST(Cut, OfResidualChannelsIsExactWithALargeEpsilon) {
+  // Where a wrong epsilon would show: it is as large as the mean square.
+  for (const auto& [name, shape] : FamilyShapes()) {
+    Model model = TinyModel(7, shape);
+    model.config.norm_epsilon = 0.5;
+    model.config.embedding_scale = 4;  // sqrt(C), as Gemma's
+    const Plan plan = RandomPlan(model, 7, 0.6, {UnitKind::kResidualChannel});
+    const Model cut = Cut(model, plan);
+    EXPECT_NO_THROW(CheckCutEqualsMask(cut, Mask(model, plan), RandomIds(7, 2, 12, model.config.V), kRounding)) << name;
+    const auto kept = static_cast<double>(plan.residual_channels->kept.size());
+    EXPECT_EQ(cut.config.C, static_cast<int64_t>(kept));
+    EXPECT_NEAR(cut.config.embedding_scale, std::sqrt(kept), 1e-12);  // what a reader of the width will assume
+    EXPECT_NEAR(cut.config.norm_epsilon, 0.5 * 16 / kept, 1e-12);
+    EXPECT_EQ(cut.config.AttentionScale(), model.config.AttentionScale());
+  }
 }
 
 TEST(Cut, TakesGateRowsNormsAndSinkLogitsOfTheHeadsThatGo) {
   for (const auto& [name, shape] : FamilyShapes()) {
     const Model model = TinyModel(3, shape);
     Plan plan = KeepAll(model);
-    plan.blocks[0].kv_groups = {1};  // heads 2 and 3 of 4 stay
+    plan.blocks[0].At(UnitKind::kKvGroup).kept = {1};  // heads 2 and 3 of 4 stay
     const Attention cut = Cut(model, plan).blocks[0].attention;
     const Attention& whole = model.blocks[0].attention;
     const int64_t D = shape.D;
-    EXPECT_TRUE(at::equal(cut.w_q.weight, whole.w_q.weight.narrow(0, 2 * D, 2 * D)));
+    // A norm over all heads takes its mean over half as many values: inputs and factor make up for it.
+    const double scale = shape.qk_norm == QkNorm::kAllHeads ? std::sqrt(2.0) : 1;
+    EXPECT_TRUE(at::equal(cut.w_q.weight, whole.w_q.weight.narrow(0, 2 * D, 2 * D) / scale));
     if (shape.gate != GateKind::kNone) {
       const int64_t rows = shape.gate == GateKind::kElementwise ? D : 1;
       EXPECT_TRUE(at::equal(cut.w_output_gate.weight, whole.w_output_gate.weight.narrow(0, 2 * rows, 2 * rows)));
@@ -91,7 +184,7 @@ TEST(Cut, TakesGateRowsNormsAndSinkLogitsOfTheHeadsThatGo) {
     if (shape.qk_norm == QkNorm::kPerHead) {
       EXPECT_TRUE(at::equal(cut.q_norm, whole.q_norm));
     }
-    if (shape.qk_norm == QkNorm::kAllHeads) {  // the mean over half as many values is twice as large
+    if (shape.qk_norm == QkNorm::kAllHeads) {
       EXPECT_LT(RelativeDifference(cut.q_norm, whole.q_norm.narrow(0, 2 * D, 2 * D) * std::sqrt(2.0)), 1e-6);
     }
   }
@@ -103,10 +196,10 @@ TEST(Cut, EqualsTheMaskWhenSublayersAreRemovedWhole) {
     shape.biases = biases;  // the bias of the output projection stays behind as a constant
     const Model model = TinyModel(9, shape);
     Plan plan = KeepAll(model);
-    plan.blocks[0].kv_groups.clear();
-    plan.blocks[1].ffn_channels.clear();
-    plan.blocks[2].kv_groups.clear();
-    plan.blocks[2].ffn_channels.clear();
+    plan.blocks[0].At(UnitKind::kKvGroup).kept.clear();
+    plan.blocks[1].At(UnitKind::kFfnChannel).kept.clear();
+    plan.blocks[2].At(UnitKind::kKvGroup).kept.clear();
+    plan.blocks[2].At(UnitKind::kFfnChannel).kept.clear();
     EXPECT_NO_THROW(CutAgainstMask(model, plan));
     const Model cut = Cut(model, plan);
     EXPECT_FALSE(cut.config.blocks[0].HasAttention());
@@ -128,7 +221,7 @@ TEST(Mask, ChangesTheLogitsAsRemovingWorkedByHandDoes) {
   // What the mask must equal in turn: the forward pass with the inputs of w_down that the channels feed set to zero.
   const Model model = TinyModel(11);
   Plan plan = KeepAll(model);
-  std::erase(plan.blocks[1].ffn_channels, 4);
+  std::erase(plan.blocks[1].At(UnitKind::kFfnChannel).kept, 4);
   Model zeroed = CopyModel(model, at::kFloat, at::kCPU);
   zeroed.blocks[1].ffn.w_down.weight.select(1, 4).zero_();
   const Tensor ids = RandomIds(2, 2, 10, model.config.V);
@@ -140,7 +233,7 @@ TEST(Mask, OfAKvGroupSilencesExactlyTheHeadsThatReadIt) {
   // Block 1: heads 2 and 3 read group 1; their columns of w_o are 8 to 15.
   const Model model = TinyModel(12);
   Plan plan = KeepAll(model);
-  plan.blocks[1].kv_groups = {0, 2};
+  plan.blocks[1].At(UnitKind::kKvGroup).kept = {0, 2};
   Model zeroed = CopyModel(model, at::kFloat, at::kCPU);
   zeroed.blocks[1].attention.w_o.weight.narrow(1, 8, 8).zero_();
   const Tensor ids = RandomIds(3, 2, 10, model.config.V);
@@ -151,8 +244,8 @@ TEST(Mask, OfAKvGroupSilencesExactlyTheHeadsThatReadIt) {
 TEST(Cut, KeepsTheRowsAndColumnsOfWhatStays) {
   const Model model = TinyModel(13);
   Plan plan = KeepAll(model);
-  plan.blocks[1].kv_groups = {2};
-  plan.blocks[1].ffn_channels = {3, 17};
+  plan.blocks[1].At(UnitKind::kKvGroup).kept = {2};
+  plan.blocks[1].At(UnitKind::kFfnChannel).kept = {3, 17};
   const Model cut = Cut(model, plan);
   const Block &before = model.blocks[1], &after = cut.blocks[1];
   EXPECT_EQ(cut.config.blocks[1].H, 2);
@@ -180,9 +273,9 @@ TEST(Cut, LeavesTheModelItReadsAlone) {
 TEST(Cut, RefusesThePlanOfAnotherModel) {
   const Model model = TinyModel(15);
   Plan plan = KeepAll(model);
-  plan.blocks[2].ffn_channels_before = 27;
+  plan.blocks[2].At(UnitKind::kFfnChannel).before = 27;
   EXPECT_EQ(MessageOf([&] { Cut(model, plan); }),
-            "plan: block 2: made for 1 KV groups and 27 FFN channels, the model has 1 and 28; plan this model again");
+            "plan: block 2: made for 27 ffn_channels, the model has 28; plan this model again");
   plan.blocks.pop_back();
   EXPECT_EQ(MessageOf([&] { Mask(model, plan); }), "plan: 2 blocks, the model has 3; plan this model again");
 }
@@ -213,9 +306,16 @@ TEST(CheckCutEqualsMask, ReturnsTheDifferenceRelativeToTheLargestLogit) {
 
 TEST(KeptColumns, AreThoseOfTheConsumerInAscendingOrder) {
   const Model model = TinyModel(18);
-  EXPECT_EQ(KeptColumns(model, 1, UnitKind::kKvGroup, {0}), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
-  EXPECT_EQ(KeptColumns(model, 2, UnitKind::kFfnChannel, {2, 9}), (std::vector<int64_t>{2, 9}));
-  EXPECT_TRUE(KeptColumns(model, 1, UnitKind::kKvGroup, {}).empty());
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kFfn});
+  plan.blocks[1].At(UnitKind::kKvGroup).kept = {0};
+  plan.blocks[1].At(UnitKind::kQueryHead).kept = {1, 2, 3, 4, 5};  // 2 to 5 go with their groups
+  std::erase(plan.blocks[1].At(UnitKind::kValueChannel).kept, 2);
+  plan.blocks[1].At(UnitKind::kFfn).kept.clear();
+  plan.blocks[2].At(UnitKind::kFfnChannel).kept = {2, 9};
+  EXPECT_EQ(KeptColumns(model, plan, 1, Role::kO), (std::vector<int64_t>{4, 5, 7}));  // head 1 without dimension 2
+  EXPECT_TRUE(KeptColumns(model, plan, 1, Role::kDown).empty());
+  EXPECT_EQ(KeptColumns(model, plan, 2, Role::kDown), (std::vector<int64_t>{2, 9}));
+  EXPECT_EQ(KeptColumns(model, plan, 0, Role::kDown).size(), 24u);
 }
 
 }  // namespace

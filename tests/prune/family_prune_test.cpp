@@ -6,6 +6,7 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
+#include "espalier/plan/ledger.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
 #include "espalier/score/scorer.h"
@@ -31,26 +32,14 @@ const char* const kFolders[] = {"tiny-llama",
 class PrunedFamilies : public testing::TestWithParam<const char*> {
  protected:
   at::NoGradGuard no_grad;
-  const Model model = Load();
-
-  static Model Load() {
-    Model model = LoadModel(Fixture(GetParam()), at::kFloat, at::kCPU);
-    // The published OLMo 2's; the fixture's is ten times that, and a norm over all heads keeps its epsilon when heads
-    // go.
-    if (model.config.family == "olmo2") model.config.norm_epsilon = 1e-6;
-    return model;
-  }
+  const Model model = LoadModel(Fixture(GetParam()), at::kFloat, at::kCPU);
 
   // KV group 0 of block 0 goes, and every third FFN channel.
-  Plan MakePlan(const Model& of) const {
-    Plan plan;
-    for (const BlockConfig& sizes : of.config.blocks) {
-      BlockPlan block{sizes.G, sizes.F, {}, {}};
-      for (int64_t group = plan.blocks.empty() ? 1 : 0; group < sizes.G; ++group) block.kv_groups.push_back(group);
-      for (int64_t channel = 0; channel < sizes.F; ++channel)
-        if (channel % 3 != 0) block.ffn_channels.push_back(channel);
-      plan.blocks.push_back(block);
-    }
+  static Plan MakePlan(const Model& of, bool group = true) {
+    Plan plan = KeepAll(of);
+    for (BlockPlan& block : plan.blocks)
+      std::erase_if(block.At(UnitKind::kFfnChannel).kept, [](int64_t channel) { return channel % 3 == 0; });
+    if (group) std::erase(plan.blocks[0].At(UnitKind::kKvGroup).kept, 0);
     return plan;
   }
 };
@@ -69,8 +58,31 @@ TEST_P(PrunedFamilies, EqualTheirMaskAndComeBackFromDiskBitEqual) {
   EXPECT_TRUE(BitwiseEqual(cut, loaded));
   EXPECT_TRUE(at::equal(Logits(cut, ids), Logits(loaded, ids)));
   // Pruned once more, from what was loaded: the group that is left stays.
-  Plan again = MakePlan(loaded);
-  again.blocks[0].kv_groups = {0};
+  const Plan again = MakePlan(loaded, /*group=*/false);
+  EXPECT_LT(CheckCutEqualsMask(Cut(loaded, again), Mask(loaded, again), ids, 1e-4), 1e-4);
+}
+
+TEST_P(PrunedFamilies, ComeBackFromDiskBitEqualWhateverKindsWereCut) {
+  const at::Tensor ids = RandomIds(1, 2, 12, model.config.V);
+  const auto drop = [](KeptUnits& units, int64_t every) {
+    std::erase_if(units.kept, [every](int64_t unit) { return unit % every == 1; });
+  };
+  std::vector<UnitKind> width = {UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kQkPair};
+  Plan plan = KeepAll(model, {width[0], width[1], width[2], UnitKind::kFfn, UnitKind::kResidualChannel});
+  for (const UnitKind kind : width) drop(plan.blocks[0].At(kind), 3);
+  plan.blocks[1].At(UnitKind::kFfn).kept.clear();
+  drop(*plan.residual_channels, 5);
+  const Model cut = Cut(model, plan);
+  EXPECT_TRUE(cut.config.blocks[0].Ragged());
+  EXPECT_LT(CheckCutEqualsMask(cut, Mask(model, plan), ids, 1e-4), 1e-4);
+  const TempFolder temp;
+  SaveModel(cut, LetterTokenizer(model.config.V), temp / "pruned");
+  const Model loaded = LoadModel(temp / "pruned", at::kFloat, at::kCPU);
+  EXPECT_TRUE(BitwiseEqual(cut, loaded));
+  EXPECT_TRUE(at::equal(Logits(cut, ids), Logits(loaded, ids)));
+  // And pruned once more, from what was loaded, by the kinds that are ragged already.
+  Plan again = KeepAll(loaded, width);
+  for (const UnitKind kind : {UnitKind::kValueChannel, UnitKind::kQkPair}) drop(again.blocks[0].At(kind), 4);
   EXPECT_LT(CheckCutEqualsMask(Cut(loaded, again), Mask(loaded, again), ids, 1e-4), 1e-4);
 }
 
@@ -78,9 +90,12 @@ TEST_P(PrunedFamilies, AreScoredByEveryScorer) {
   const Statistics statistics =
       Calibrate(model, RandomIds(2, 8, 32, model.config.V), {.products = true, .gradient_tokens = 256});
   for (const std::string& name : Registry<Scorer>::Names())
-    for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kFfnChannel}) {
+    for (const UnitKindInfo& info : UnitKinds()) {
       const auto scorer = Registry<Scorer>::Create(name);
-      EXPECT_NO_THROW(CheckedScore(*scorer, name, {model, 0, kind, &statistics, true})) << name;
+      const int64_t block = PerModel(info.kind) ? kWholeModel : 0;
+      if (scorer->Scores(info.kind)) {
+        EXPECT_NO_THROW(CheckedScore(*scorer, name, {model, block, info.kind, &statistics, true})) << name;
+      }
     }
 }
 

@@ -158,7 +158,7 @@ TEST(Report, FlagsALostStepUpAndCollapsedSinks) {
   input.phenomena = {dense, dense};
   input.plan = Plan();
   input.plan->blocks.resize(12);
-  input.plan->blocks[11].ffn_channels = {1228, 1230};
+  input.plan->blocks[11].At(UnitKind::kFfnChannel).kept = {1228, 1230};
   ASSERT_EQ(PhenomenonFlags(input).size(), 1u);
   EXPECT_NE(PhenomenonFlags(input)[0].find("Step-up neuron 1229 of block 11 was removed"), std::string::npos);
 }

@@ -14,7 +14,10 @@ inline Model ModelByHand() {
   Model model;
   model.config.C = model.config.V = model.config.D = 2;
   model.config.tied_head = true;
-  model.config.blocks = {{2, 2, 2, {0, 1}}};
+  BlockConfig sizes;
+  sizes.H = sizes.G = sizes.F = 2;
+  sizes.kv_of_head = {0, 1};
+  model.config.blocks = {sizes};
   model.embedding = at::eye(2);
   model.final_norm = at::ones({2});
   Block block;

@@ -7,6 +7,8 @@
 #include <limits>
 
 #include "espalier/calibrate/calibrate.h"
+#include "espalier/plan/ledger.h"
+#include "espalier/prune/cut.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -108,6 +110,20 @@ TEST_P(EveryScorer, RefusesStatisticsOfAnotherModel) {
   EXPECT_THROW(Score(model_, wider, 0, UnitKind::kKvGroup), ShapeError);
 }
 
+TEST_P(EveryScorer, ScoresTheKindsItSaysItDoesAndNamesOthersForTheRest) {
+  const auto scorer = Registry<Scorer>::Create(GetParam());
+  for (const UnitKindInfo& info : UnitKinds()) {
+    SCOPED_TRACE(std::string(info.name));
+    const ScoreInput input{model_, PerModel(info.kind) ? kWholeModel : 1, info.kind, &statistics_, true};
+    if (scorer->Scores(info.kind)) {
+      const Tensor score = CheckedScore(*scorer, GetParam(), input);
+      EXPECT_EQ(score.size(0), UnitSpace(model_, input.block, info.kind).size());
+    } else {
+      EXPECT_THROW(CheckedScore(*scorer, GetParam(), input), RecipeError);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Registered, EveryScorer, testing::ValuesIn(Registry<Scorer>::Names()),
                          [](const testing::TestParamInfo<std::string>& test) { return test.param; });
 
@@ -115,11 +131,69 @@ TEST(Scorer, OfAnUnknownNameListsTheNearest) {
   EXPECT_NE(MessageOf([] { Registry<Scorer>::Create("wanda"); }).find("Nearest: wanda_sp"), std::string::npos);
 }
 
-TEST(MomentsFor, AreThoseOfOrdinaryTokensOrOfAll) {
+TEST(ScoreColumns, HandsOutTheMomentsOfOrdinaryTokensOrOfAll) {
   const Model model = TinyModel(2);
   const Statistics statistics = Calibrate(model, RandomIds(2, 3, 10, model.config.V), {});
-  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, true}).count, 27);
-  EXPECT_EQ(MomentsFor({model, 0, UnitKind::kKvGroup, &statistics, false}).count, 30);
+  for (const bool exclude : {true, false})
+    ScoreColumns({model, 0, UnitKind::kKvGroup, &statistics, exclude}, [&](const ConsumerInput& consumer) {
+      EXPECT_EQ(consumer.moments.count, exclude ? 27 : 30);
+      EXPECT_EQ(consumer.role, Role::kO);
+      return consumer.moments.mean;
+    });
+}
+
+// The number of each column of w_o; of w_down 1000 more.
+Tensor Numbers(const ConsumerInput& consumer) {
+  return at::arange(consumer.weight.size(1), at::kDouble) + (consumer.role == Role::kDown ? 1000 : 0);
+}
+
+TEST(ScoreColumns, MakesPartsOfTheColumnsOfEveryKindByHand) {
+  // Block 2: H = 2, G = 1, D = 4, F = 28: columns 0 to 7 of w_o, 0 to 27 of w_down.
+  const Model model = TinyModel(3);
+  const Statistics statistics = Calibrate(model, RandomIds(3, 2, 8, model.config.V), {});
+  const auto score = [&](UnitKind kind) { return ScoreColumns({model, 2, kind, &statistics, true}, Numbers); };
+  EXPECT_TRUE(at::equal(score(UnitKind::kKvGroup), at::arange(8, at::kDouble).view({1, 8})));
+  EXPECT_TRUE(at::equal(score(UnitKind::kQueryHead), at::arange(8, at::kDouble).view({2, 4})));
+  EXPECT_TRUE(at::equal(score(UnitKind::kValueChannel), at::arange(8, at::kDouble).view({2, 4}).t()));
+  EXPECT_EQ(score(UnitKind::kFfnChannel).sizes(), (at::IntArrayRef{28, 1}));
+  EXPECT_EQ(score(UnitKind::kAttention).item<double>(), 28);         // 0 + 1 + .. + 7
+  EXPECT_EQ(score(UnitKind::kFfn).item<double>(), 28 * 1000 + 378);  // 27 * 28 / 2
+  EXPECT_EQ(score(UnitKind::kBlock).item<double>(), 28 + 28 * 1000 + 378);
+}
+
+TEST(ScoreColumns, TakesMeansWhereGroupsHaveLostDifferentHeads) {
+  // Block 1 without head 5: groups of 8, 8 and 4 columns: means of 0..7, 8..15 and 16..19.
+  const Model model = TinyModel(4);
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead});
+  plan.blocks[1].At(UnitKind::kQueryHead).kept = {0, 1, 2, 3, 4};
+  const Model cut = Cut(model, plan);
+  const Statistics statistics = Calibrate(cut, RandomIds(4, 2, 8, model.config.V), {});
+  const Tensor score = ScoreColumns({cut, 1, UnitKind::kKvGroup, &statistics, true}, Numbers);
+  EXPECT_TRUE(at::equal(score, at::tensor({3.5, 11.5, 17.5}, at::kDouble).view({3, 1}))) << score;
+}
+
+TEST(CheckedScore, NamesTheScorersOfAKindThatThisOneHasNoScoreFor) {
+  const Model model = TinyModel(5);
+  EXPECT_EQ(MessageOf([&] {
+              CheckedScore(*Registry<Scorer>::Create("wifv"), "wifv",
+                           {model, kWholeModel, UnitKind::kResidualChannel, nullptr, true});
+            }),
+            "prune.score: scorer wifv has no score for residual_channel; use magnitude, random");
+}
+
+TEST(Magnitude, OfAResidualChannelSumsOverTheWholeModel) {
+  const Model model = TinyModel(6, {.tied_head = false});
+  double expected = 0;  // channel 3, from every tensor that has the model's width
+  const auto add = [&](const Tensor& tensor, int64_t dim) {
+    expected += tensor.select(dim, 3).to(at::kDouble).square().sum().item<double>();
+  };
+  add(model.embedding, 1), add(model.head, 1);
+  for (const Block& block : model.blocks)
+    for (const Role role : kRoles)
+      if (block.At(role).defined()) add(block.At(role).weight, role == Role::kO || role == Role::kDown ? 0 : 1);
+  const Tensor score =
+      Registry<Scorer>::Create("magnitude")->Score({model, kWholeModel, UnitKind::kResidualChannel, nullptr, true});
+  EXPECT_NEAR(score[3][0].item<double>(), expected, 1e-9 * expected);
 }
 
 }  // namespace

@@ -40,11 +40,12 @@ Plan SamplePlan() {
   plan.requested_share = 0.3;
   int64_t removed = 0, groups = 0;
   for (int64_t block = 0; block < kBlocks; ++block) {
-    plan.blocks.push_back({kGroups, kChannels, {0, 1, 2}, Kept(block, kCut[block])});
-    removed += kChannelParameters * (kChannels - static_cast<int64_t>(plan.blocks.back().ffn_channels.size()));
+    plan.blocks.push_back(
+        {{{UnitKind::kKvGroup, {kGroups, {0, 1, 2}}}, {UnitKind::kFfnChannel, {kChannels, Kept(block, kCut[block])}}}});
+    removed += kChannelParameters * kCut[block];
   }
   for (const auto& [block, group] : kLost) {
-    std::erase(plan.blocks[static_cast<size_t>(block)].kv_groups, group);
+    std::erase(plan.blocks[static_cast<size_t>(block)].At(UnitKind::kKvGroup).kept, group);
     removed += kGroupParameters;
     ++groups;
   }

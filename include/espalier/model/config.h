@@ -40,6 +40,11 @@ struct BlockConfig {
   int64_t window = 0;               // a token sees itself and window - 1 before it; 0: all before it
   GateKind gate = GateKind::kNone;
   bool sink_logits = false;  // an extra logit a head, of a key without value (gpt-oss)
+  // Ragged heads: which of the D dimensions stay, ascending, [G] lists; empty: all of every group. Values and what
+  // the group's heads write; keys and the group's queries, in rotary pairs (model/head_layout.h). The other dimensions
+  // are zero: they are still counted by a norm of each head and by the scale 1 / sqrt(D).
+  std::vector<std::vector<int64_t>> value_channels, qk_dims;
+  bool Ragged() const { return !value_channels.empty() || !qk_dims.empty(); }
   bool HasAttention() const { return H > 0; }
   bool HasFeedForward() const { return F > 0; }
 };

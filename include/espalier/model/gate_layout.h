@@ -22,7 +22,8 @@ struct QueryAndGate {
 // IoError naming `what` when the number of rows is another; the layout comes from the configuration, never from it.
 QueryAndGate SplitQueryAndGate(const at::Tensor& fused, GateLayout layout, const BlockConfig& block, int64_t D,
                                const std::string& what);
-// The inverse, bit for bit. RecipeError when the heads are not even and the layout needs groups.
+// The inverse, bit for bit. Of uneven or ragged heads too, each with the rows it has; other programs read only even
+// ones.
 at::Tensor FuseQueryAndGate(const QueryAndGate& parts, GateLayout layout, const BlockConfig& block, int64_t D);
 
 }  // namespace espalier

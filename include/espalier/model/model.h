@@ -28,6 +28,7 @@ struct Linear {
   at::Tensor Apply(const at::Tensor& x) const;  // [..., in] -> [..., out]
 };
 
+// Sizes of whole heads; model/head_layout.h has those of ragged ones.
 struct Attention {
   Linear w_q;              // [H*D, C]
   Linear w_output_gate;    // [H*D, C] or [H, C]; undefined: no gate

@@ -7,7 +7,8 @@
 
 namespace espalier {
 
-// In the order of the pass. Shapes: B batch, T tokens.
+// In the order of the pass. Shapes: B batch, T tokens. N is the width of w_o's input: H*D, or less where value channels
+// were cut; queries, keys and values have zeros in the dimensions that were cut.
 enum class Site {
   kBlockInput,    // [B, T, C]
   kAttnNorm,      // [B, T, C], what w_q, w_k, w_v and the gate read
@@ -15,10 +16,10 @@ enum class Site {
   kK,             // [B, G, T, D] after norm and RoPE
   kV,             // [B, G, T, D]
   kAttnProbs,     // [B, H, T, T], only formed when wanted; with sink logits a row sums to less than 1
-  kSdpaOut,       // [B, T, H*D], attention's output before any gate
+  kSdpaOut,       // [B, T, N], attention's output before any gate
   kGateScore,     // [B, T, H, D] or [B, T, H, 1]: the factor on kSdpaOut: sigmoid of the gate; with sink logits,
                   // sigmoid(logsumexp - sink logit), the same algebra. Only where there is one.
-  kHeadOut,       // [B, T, H*D], the input of w_o
+  kHeadOut,       // [B, T, N], the input of w_o
   kAttnOut,       // [B, T, C], what is added
   kAttnResidual,  // [B, T, C], after the addition
   kFfnNorm,       // [B, T, C], what w_gate and w_up read

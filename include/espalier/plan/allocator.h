@@ -2,7 +2,8 @@
 // Allocators decide which units go, given scores, costs, protected units and an exact amount to remove.
 #include <ATen/core/Tensor.h>
 
-#include <set>
+#include <limits>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -11,46 +12,44 @@
 
 namespace espalier {
 
-// The units of one kind in one block. All cost the same: they have the same shapes.
+// The units of one kind in one block, or of the model as a whole.
 struct UnitGroup {
   int64_t block = 0;
   UnitKind kind = UnitKind::kFfnChannel;
-  at::Tensor score;     // [units, parts] float64
-  int64_t cost = 0;     // of one unit, in the budget's measure
-  int64_t opening = 0;  // what the first one that goes adds: the bias of compensation
-  int64_t minimum = 0;  // units that stay in any case
-  std::set<int64_t> protected_units;
+  at::Tensor score;  // [units, parts] float64
   int64_t size() const { return score.size(0); }
-  int64_t Removable() const;  // how many may go
-  int64_t Saving(int64_t units) const { return units > 0 ? units * cost - opening : 0; }
+  Unit At(int64_t unit) const { return {block, kind, unit}; }
 };
 
-struct Allocation {
-  std::vector<std::set<int64_t>> removed;  // parallel to the groups
-  int64_t removed_cost = 0;                // what they save together, openings taken off
+// What removing units saves in the budget's measure: an account that allocators remove from. Units overlap (a head in a
+// removed group, a channel of the residual stream in every row), so a saving depends on what has gone already.
+class Savings {
+ public:
+  virtual ~Savings() = default;
+  // What removing `unit` next would save, at least 1. None when it may not go: it has gone, alone or with another, it
+  // saves nothing, it is protected or holds what is, or a minimum would be broken.
+  virtual std::optional<int64_t> Of(const Unit& unit) const = 0;
+  virtual void Remove(const Unit& unit) = 0;
+  // What it would save if it were the only one, without the bias of compensation.
+  virtual int64_t Alone(const Unit& unit) const = 0;
 };
 
 class Allocator {
  public:
   static constexpr std::string_view kKind = "allocator";
   virtual ~Allocator() = default;
-  // Removes units that save at most `target`, and so much that no unit that may still go would fit. The caller has made
-  // sure that `target` can be reached.
-  virtual Allocation Allocate(const std::vector<UnitGroup>& groups, int64_t target) const = 0;
+  // Removes units from `savings` that save at most `target` together, and so much that no unit that may still go would
+  // fit. The caller has made sure that `target` can be reached. Returns what they save.
+  virtual int64_t Allocate(const std::vector<UnitGroup>& groups, int64_t target, Savings& savings) const = 0;
 };
 
 // Units of a group from the least to the most important: mean of the parts' scores, ties by index.
 std::vector<int64_t> Ascending(const at::Tensor& unit_score);
 
-// One candidate of a ranking across groups.
-struct Candidate {
-  double score = 0;
-  size_t group = 0;
-  int64_t unit = 0;
-};
-// Removes candidates in order as long as they fit: one that would exceed the target is skipped, so that smaller ones
-// fill the gap. Protected units and minimums are respected; what `allocation` already removed stays removed.
-void RemoveInOrder(const std::vector<UnitGroup>& groups, const std::vector<Candidate>& order, int64_t target,
-                   Allocation& allocation);
+// Removes units in order as long as they fit: one that would exceed the target is skipped, so that smaller ones fill
+// the gap; then from the start again until nothing fits, because a unit may save less when others have gone. At most
+// `most` units. Returns what they save.
+int64_t RemoveInOrder(const std::vector<Unit>& order, int64_t target, Savings& savings,
+                      int64_t most = std::numeric_limits<int64_t>::max());
 
 }  // namespace espalier

@@ -9,25 +9,24 @@
 
 #include "espalier/core/json.h"
 #include "espalier/model/unit.h"
+#include "espalier/plan/cost.h"
 
 namespace espalier {
 
-struct Cost {
-  int64_t block_parameters = 0;  // everything in the blocks
-  int64_t total_parameters = 0;  // with embedding, final norm, head (a tied head counts once)
-  int64_t bytes = 0;             // total_parameters in the dtype of the run
-  int64_t kv_bytes = 0;          // key and value cache of one token
-  int64_t macs = 0;              // multiply-accumulates of the linear layers for one token
+// Sorted indices of the units of one kind that stay, in the numbering before the cut; `before` is how many there were.
+struct KeptUnits {
+  int64_t before = 0;
+  std::vector<int64_t> kept;
+  bool All() const { return static_cast<int64_t>(kept.size()) == before; }
 };
 
+// What stays of a block: KV groups and FFN channels always, and every kind that the plan may remove. The kinds overlap:
+// a query head is in a group, a group in the attention. What a removed unit takes with it is not kept in any list.
 struct BlockPlan {
-  // Sorted indices of what stays, in the dense numbering; `before` is how many there were.
-  int64_t kv_groups_before = 0, ffn_channels_before = 0;
-  std::vector<int64_t> kv_groups, ffn_channels;
+  std::map<UnitKind, KeptUnits> units;
+  const KeptUnits& At(UnitKind kind) const;  // InternalError when the kind is not listed
+  KeptUnits& At(UnitKind kind) { return units[kind]; }
 };
-
-// Whether `unit`, in the dense numbering, stays. The block must be one of the plan's.
-bool Keeps(const std::vector<BlockPlan>& blocks, const Unit& unit);
 
 struct ProtectedUnit {
   Unit unit;
@@ -44,8 +43,13 @@ struct Plan {
   double achieved_share = 0;
   Cost dense, pruned;
   std::vector<BlockPlan> blocks;
+  std::optional<KeptUnits> residual_channels;  // none: the plan leaves the width alone
   std::vector<ProtectedUnit> protected_units;
 };
+
+// Whether `unit` stays. Of a kind that the plan does not list nothing was removed on its own; a sublayer or block stays
+// while a group or channel of it does. The block must be one of the plan's.
+bool Keeps(const Plan& plan, const Unit& unit);
 
 // Schema "espalier.plan/1" (docs/schemas/plan-1.schema.json). What stays in a block is written as
 //   "ffn_channels": {"before": 1536, "kept": 1534, "indices": "0-89, 91-1534"}

@@ -16,16 +16,20 @@ struct PlanOptions {
   std::string budget_of = "block_parameters";  // block_parameters, total_parameters, bytes, kv_bytes, macs
   double remove = 0;                           // share of it, in [0, 1)
   int64_t min_kv_groups = 1, min_ffn_channels = 1;
-  bool compensation_adds_bias = false;  // w_o and w_down of every cut sublayer gain a bias of C parameters
+  bool compensation_adds_bias = false;  // w_o and w_down that lose columns gain a bias
 };
-std::vector<std::string> BudgetMeasures();
 
-// The dense model's cost, and that of a model whose blocks keep what `blocks` says.
-Cost DenseCost(const Model& model);
-Cost PlannedCost(const Model& model, const std::vector<BlockPlan>& blocks, bool compensation_adds_bias);
-int64_t Measure(const Cost& cost, std::string_view budget_of);
+// What can go at most, units of all kinds together: how many there are, how many may go, and what those save.
+struct Reach {
+  int64_t units = 0, removable = 0, saving = 0;
+};
+Reach ReachOf(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections = {});
 
-// RecipeError when the budget cannot be met: says what can be removed at most and how much each rule and minimum holds.
+// The cost of a model that keeps what `plan` says.
+Cost PlannedCost(const Model& model, const Plan& plan, bool compensation_adds_bias);
+
+// RecipeError when the budget cannot be met: says what can be removed at most, and how much of it the minimums
+// and the units of each rule hold.
 Plan MakePlan(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
               const std::vector<Protection>& protections, const PlanOptions& options);
 

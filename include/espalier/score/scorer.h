@@ -2,6 +2,7 @@
 // Scorers: weights and statistics in, one row of numbers per unit out. They edit nothing.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string_view>
 
 #include "espalier/calibrate/statistics.h"
@@ -12,7 +13,7 @@ namespace espalier {
 
 struct ScoreInput {
   const Model& model;
-  int64_t block;
+  int64_t block;  // kWholeModel for kinds of the model as a whole
   UnitKind kind;
   const Statistics* statistics;  // null when the scorer needs none
   bool exclude_sink_tokens;      // moments of ordinary tokens only
@@ -22,16 +23,34 @@ class Scorer {
  public:
   static constexpr std::string_view kKind = "scorer";
   virtual ~Scorer() = default;
+  // Whether units of this kind have a score. Most scorers read the inputs of w_o and w_down, and so score the kinds
+  // that feed them.
+  virtual bool Scores(UnitKind kind) const { return !Consumers(kind).empty(); }
   // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer
   // has one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
   virtual at::Tensor Score(const ScoreInput& input) const = 0;
 };
 
-// The moments that `input` asks for, of the consumer of its unit kind.
-Moments MomentsFor(const ScoreInput& input);
-// A value per input column of the consumer, [n] -> [units, parts] in unit order. ShapeError when the sizes do not fit.
-at::Tensor PerUnit(const ScoreInput& input, const at::Tensor& columns);
-// Calls the scorer and checks shape and finiteness: NumericError names scorer, block and unit.
+// One consumer of a block's units, with the moments that `input` asks for of its input columns.
+struct ConsumerInput {
+  Role role;
+  const at::Tensor& weight;  // [C, n]
+  Moments moments;           // of n columns
+};
+// A value per input column of one consumer: [n].
+using ColumnScore = std::function<at::Tensor(const ConsumerInput& consumer)>;
+
+// What a score of columns makes of any kind that feeds a consumer, [units, parts] float64 on the CPU:
+// - width kinds: the values of the columns that the unit feeds, one part each; their mean as the only part where units
+//   of the block feed different numbers of columns (groups that lost heads);
+// - attention and ffn: the sum over all columns; block: over those of w_o and of w_down.
+// ShapeError when the statistics are of another model.
+at::Tensor ScoreColumns(const ScoreInput& input, const ColumnScore& score);
+
+// RecipeError when the scorer has no score for units of this kind, naming the scorers that have.
+void CheckScores(const Scorer& scorer, std::string_view name, UnitKind kind);
+
+// Calls the scorer and checks kind, shape and finiteness: NumericError names scorer, block and unit.
 at::Tensor CheckedScore(const Scorer& scorer, std::string_view name, const ScoreInput& input);
 
 }  // namespace espalier

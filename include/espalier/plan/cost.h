@@ -1,0 +1,30 @@
+#pragma once
+// What a model costs in each measure that a budget can be of.
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace espalier {
+
+struct Model;
+
+struct Cost {
+  int64_t block_parameters = 0;  // everything in the blocks
+  int64_t total_parameters = 0;  // with embedding, final norm, head (a tied head counts once)
+  int64_t bytes = 0;             // total_parameters in the dtype of the run
+  int64_t kv_bytes = 0;          // key and value cache of one token
+  int64_t macs = 0;              // multiply-accumulates of the linear layers for one token
+
+  Cost& operator+=(const Cost& other);
+};
+
+std::vector<std::string> BudgetMeasures();
+// The member of that name. RecipeError with the nearest names.
+int64_t Cost::*MeasureMember(std::string_view budget_of);
+int64_t Measure(const Cost& cost, std::string_view budget_of);
+
+// Counted from the tensors of a model as it is, dense or cut; shapes are enough.
+Cost DenseCost(const Model& model);
+
+}  // namespace espalier
