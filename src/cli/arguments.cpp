@@ -45,6 +45,14 @@ OptionValue TypedValue(const OptionSpec& spec, const std::string& text) {
     }
     return list;
   }
+  if (spec.type == OptionType::kRealList) {
+    std::vector<double> list;
+    for (const std::string& part : SplitCommas(text)) {
+      if (!ParseWhole(part, real)) return text;
+      list.push_back(real);
+    }
+    return list;
+  }
   return text;
 }
 

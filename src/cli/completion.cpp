@@ -7,6 +7,7 @@
 #include "espalier/cli/command.h"
 #include "espalier/core/registry.h"
 #include "espalier/recipe/run.h"
+#include "espalier/recipe/schema.h"
 
 namespace espalier {
 namespace {
@@ -19,6 +20,8 @@ int CompletionCommand(const std::vector<std::string>&) {
     cases +=
         fmt::format("    {}) flags=\"{} --help --quiet --verbose\" ;;\n", command.name, fmt::join(command.flags, " "));
   }
+  for (const SectionSpec& section : RunSchema())
+    if (!section.path.empty()) components.push_back(section.path);
   for (const RegistryView& view : AllRegistries())
     for (const ComponentInfo* info : view.components()) components.push_back(info->name);
   std::fputs(

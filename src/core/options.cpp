@@ -35,6 +35,8 @@ bool HoldsType(const OptionValue& value, OptionType type) {
       return std::holds_alternative<std::vector<std::string>>(value);
     case OptionType::kIntList:
       return std::holds_alternative<std::vector<int64_t>>(value);
+    case OptionType::kRealList:
+      return std::holds_alternative<std::vector<double>>(value) || std::holds_alternative<std::vector<int64_t>>(value);
   }
   return false;
 }
@@ -43,6 +45,10 @@ bool HoldsType(const OptionValue& value, OptionType type) {
 OptionValue Widened(OptionValue value, OptionType type) {
   if (type == OptionType::kReal && std::holds_alternative<int64_t>(value))
     return static_cast<double>(std::get<int64_t>(value));
+  if (type == OptionType::kRealList && std::holds_alternative<std::vector<int64_t>>(value)) {
+    const auto& whole = std::get<std::vector<int64_t>>(value);
+    return std::vector<double>(whole.begin(), whole.end());
+  }
   return value;
 }
 
@@ -66,6 +72,8 @@ std::string_view OptionTypeName(OptionType type) {
       return "list of texts";
     case OptionType::kIntList:
       return "list of whole numbers";
+    case OptionType::kRealList:
+      return "list of numbers";
   }
   return "";
 }
@@ -87,6 +95,9 @@ OptionSpec TextListOption(std::string name, std::optional<std::vector<std::strin
 }
 OptionSpec IntListOption(std::string name, std::optional<std::vector<int64_t>> value, std::string doc) {
   return MakeSpec(OptionType::kIntList, std::move(name), std::move(value), std::move(doc));
+}
+OptionSpec RealListOption(std::string name, std::optional<std::vector<double>> value, std::string doc) {
+  return MakeSpec(OptionType::kRealList, std::move(name), std::move(value), std::move(doc));
 }
 
 std::string OptionSpec::Range() const {
@@ -113,6 +124,8 @@ std::string OptionSpec::Problem(const OptionValue& value) const {
   if (const auto* number = std::get_if<double>(&value)) bad = outside(*number);
   if (const auto* list = std::get_if<std::vector<int64_t>>(&value))
     for (const int64_t number : *list) bad = bad || outside(static_cast<double>(number));
+  if (const auto* list = std::get_if<std::vector<double>>(&value))
+    for (const double number : *list) bad = bad || outside(number);
   if (const auto* text = std::get_if<std::string>(&value)) bad = unlisted(*text);
   if (const auto* list = std::get_if<std::vector<std::string>>(&value))
     for (const std::string& text : *list) bad = bad || unlisted(text);
@@ -166,6 +179,9 @@ const std::vector<std::string>& Options::TextList(std::string_view name) const {
 }
 const std::vector<int64_t>& Options::IntList(std::string_view name) const {
   return std::get<std::vector<int64_t>>(Value(name));
+}
+const std::vector<double>& Options::RealList(std::string_view name) const {
+  return std::get<std::vector<double>>(Value(name));
 }
 
 void Options::Set(std::string_view name, OptionValue value) {

@@ -8,6 +8,7 @@
 #include "espalier/core/log.h"
 #include "espalier/evaluate/bootstrap.h"
 #include "espalier/evaluate/evaluator.h"
+#include "espalier/evaluate/token_nll.h"
 #include "espalier/evaluate/windows.h"
 #include "espalier/io/tensors.h"
 #include "espalier/io/text.h"
@@ -48,7 +49,7 @@ class Perplexity final : public Evaluator {
     const std::vector<ScoredWindow> windows =
         strided_ ? StridedWindows(ids.size(0), window_, stride_, limit_) : GptqWindows(ids.size(0), window_, limit_);
     const at::Tensor nll = Score(input, ids, windows);
-    SaveTensors(NllPath(input.folder), {{"nll", nll}}, {{"corpus_sha256", corpus.sha256}, {"id", Id()}});
+    SaveTensors(TokenNllPath(input.folder, Id()), {{"nll", nll}}, {{"corpus_sha256", corpus.sha256}, {"id", Id()}});
     Results results;
     results.id = Id();
     results.suite = "perplexity";
@@ -59,10 +60,6 @@ class Perplexity final : public Evaluator {
   }
 
  private:
-  std::filesystem::path NllPath(const std::filesystem::path& folder) const {
-    return folder / (Id() + ".nll.safetensors");
-  }
-
   // One text, tokenized once; BOS at the very start when the tokenizer's convention asks for it.
   static at::Tensor Tokens(const Tokenizer& tokenizer, const Corpus& corpus) {
     std::vector<int32_t> ids = tokenizer.Encode(GptqText(corpus));
@@ -125,10 +122,10 @@ class Perplexity final : public Evaluator {
     const Interval own = BootstrapExpMean(values(nll));
     results.metrics.push_back({"perplexity", own.mean, "", nll.numel(), own.low, own.high, ""});
     if (!input.dense) return;
-    const at::Tensor dense = LoadTensors(NllPath(*input.dense)).at("nll");
+    const at::Tensor dense = LoadTokenNll(*input.dense, Id());
     if (dense.numel() != nll.numel())
       throw IoError(fmt::format("{}: {} tokens, this evaluation has {}; evaluate the dense model again",
-                                NllPath(*input.dense).string(), dense.numel(), nll.numel()));
+                                TokenNllPath(*input.dense, Id()).string(), dense.numel(), nll.numel()));
     const at::Tensor difference = (nll - dense).contiguous();
     const Interval ratio = BootstrapExpMean(values(difference));
     results.metrics.push_back({"perplexity_ratio", ratio.mean, "", nll.numel(), ratio.low, ratio.high, "dense"});

@@ -16,6 +16,7 @@
 #include "espalier/prune/compensator.h"
 #include "espalier/recipe/run.h"
 #include "run_state.h"
+#include "sweep_cells.h"
 
 namespace espalier {
 namespace {
@@ -134,6 +135,9 @@ std::string CheckRecipe(const Recipe& recipe) {
                          (static_cast<double>(dense.macs) + attention) / (0.6 * MachineFlops());
   text += fmt::format("estimate   about {} of memory, about {} on this machine (estimated from one matrix product)\n",
                       FormatBytes(MemoryEstimate(recipe, model, dense)), FormatSeconds(seconds));
+  if (recipe.Has("sweep"))
+    text += fmt::format("sweep      {} cells; the figures above are of this recipe without its sweep\n",
+                        ExpandSweep(recipe, RunFolder(recipe)).cells.size());
   return text;
 }
 

@@ -34,23 +34,8 @@ bool IsPlain(const std::string& text) {
   return text.find_first_not_of('.') != std::string::npos && std::holds_alternative<std::string>(ReadScalar(node));
 }
 
-std::string Quoted(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      quoted += '\\';
-      quoted += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
-}
-
 std::string Scalar(const std::string& text) {
-  return IsPlain(text) ? text : Quoted(text);
+  return IsPlain(text) ? text : QuotedScalar(text);
 }
 
 std::string Value(const OptionValue& value) {
@@ -109,7 +94,7 @@ class Emitter {
   }
 
   void Section(const SectionNode& section, size_t indent) {
-    if (section.Is(SectionForm::kComponentList)) return List(section, indent);
+    if (section.IsList()) return List(section, indent);
     const std::string inlined = fmt::format("{}: {{{}}}", section.name, fmt::join(PairsOf(section), ", "));
     if (!HasPresentChild(section) && indent + inlined.size() <= kLongestLine) return Line(indent, inlined);
     Line(indent, section.name + ":");
@@ -136,6 +121,21 @@ class Emitter {
 };
 
 }  // namespace
+
+std::string QuotedScalar(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
+      quoted += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
+}
 
 std::string Emit(const ResolvedSections& resolved, const SectionNode& sections) {
   return Emitter(resolved).Run(sections);

@@ -10,4 +10,7 @@ namespace espalier {
 // sections again.
 std::string Emit(const ResolvedSections& resolved, const SectionNode& sections);
 
+// A text in double quotes, which is a text whatever it holds.
+std::string QuotedScalar(const std::string& text);
+
 }  // namespace espalier

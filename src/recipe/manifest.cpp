@@ -2,6 +2,8 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "espalier/core/error.h"
@@ -35,7 +37,7 @@ void Manifest::Forget(const std::string& stage) {
 
 void Manifest::Record(const std::string& stage, const std::string& key, double seconds, const Json& facts) {
   json_->at("stages")[stage] = {
-      {"key", key}, {"seconds", seconds}, {"peak_memory_bytes", PeakMemory()}, {"facts", facts}};
+      {"key", key}, {"seconds", seconds}, {"peak_memory_bytes", espalier::PeakMemory()}, {"facts", facts}};
   Save();
 }
 
@@ -47,6 +49,23 @@ Json Manifest::Facts(const std::string& stage) const {
 double Manifest::Seconds(const std::string& stage) const {
   const Json& stages = json_->at("stages");
   return stages.contains(stage) ? stages.at(stage).value("seconds", 0.0) : 0.0;
+}
+
+Json Manifest::Entry(const std::string& stage) const {
+  const Json& stages = json_->at("stages");
+  return stages.contains(stage) ? stages.at(stage) : Json();
+}
+
+void Manifest::Adopt(const std::string& stage, const Json& entry) {
+  json_->at("stages")[stage] = entry;
+  Save();
+}
+
+int64_t Manifest::PeakMemory() const {
+  int64_t most = 0;
+  for (const auto& [stage, entry] : json_->at("stages").items())
+    most = std::max(most, entry.value("peak_memory_bytes", int64_t{0}));
+  return most;
 }
 
 void Manifest::SetEnvironment(const Json& environment) {
@@ -68,6 +87,10 @@ int64_t PeakMemory() {
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+}
+
+void ResetPeakMemory() {
+  std::ofstream("/proc/self/clear_refs") << "5";  // proc(5), since Linux 4.0
 }
 
 }  // namespace espalier

@@ -19,6 +19,11 @@ class Manifest {
   // Facts of a finished stage; null when there are none.
   Json Facts(const std::string& stage) const;
   double Seconds(const std::string& stage) const;
+  // The whole entry of a finished stage (null when there is none), and one that another run has recorded.
+  Json Entry(const std::string& stage) const;
+  void Adopt(const std::string& stage, const Json& entry);
+  // The most that any finished stage needed, bytes.
+  int64_t PeakMemory() const;
   void SetEnvironment(const Json& environment);
   const Json& environment() const;
 
@@ -28,7 +33,9 @@ class Manifest {
   std::unique_ptr<Json> json_;
 };
 
-// Largest resident memory of this process so far, bytes.
+// Largest resident memory of this process since it started or since the last reset, bytes. Where the kernel does not
+// let a process reset it, it only grows.
 int64_t PeakMemory();
+void ResetPeakMemory();
 
 }  // namespace espalier

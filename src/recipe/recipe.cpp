@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "compare.h"
 #include "emit.h"
 #include "espalier/core/files.h"
 #include "layers.h"
@@ -69,6 +70,7 @@ Node ReadLayers(const fs::path& path, const std::vector<std::string>& overrides,
     }
   }
   for (const std::string& text : overrides) ApplyOverride(*root, text, sections, mistakes);
+  ExpandCompare(*root, sections, mistakes);
   return std::move(*root);
 }
 
@@ -78,6 +80,7 @@ Recipe Recipe::Read(const fs::path& path, const std::vector<std::string>& overri
                     const std::vector<SectionSpec>& schema) {
   Recipe recipe;
   recipe.path_ = path;
+  recipe.overrides_ = overrides;
   recipe.schema_ = schema;
   const SectionNode sections = BuildSections(recipe.schema_);
   Mistakes mistakes;
@@ -85,6 +88,12 @@ Recipe Recipe::Read(const fs::path& path, const std::vector<std::string>& overri
   recipe.sections_ = Resolve(root, sections, mistakes);
   mistakes.ThrowIfAny();
   return recipe;
+}
+
+Recipe Recipe::With(const std::vector<std::string>& more) const {
+  std::vector<std::string> overrides = overrides_;
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  return Read(path_, overrides, schema_);
 }
 
 bool Recipe::Has(std::string_view section) const {

@@ -74,7 +74,8 @@ std::vector<std::pair<std::string, std::string>> Provenance(RunState& state, con
   std::vector<std::pair<std::string, std::string>> lines;
   for (const auto& [key, value] : state.manifest().environment().items())
     lines.emplace_back(key, value.is_string() ? value.get<std::string>() : value.dump());
-  lines.emplace_back("peak_memory", FormatBytes(static_cast<double>(PeakMemory())));
+  lines.emplace_back("peak_memory",
+                     FormatBytes(static_cast<double>(std::max(PeakMemory(), state.manifest().PeakMemory()))));
   const Json pruned = state.manifest().Facts("prune");
   if (pruned.is_object())
     lines.emplace_back("self_check_mask_equals_cut",

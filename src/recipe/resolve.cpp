@@ -45,7 +45,7 @@ class Resolver {
       return mistakes_.Add(at, section.path, WithDoc("this section is required", section.spec->doc));
     const bool absent = value == nullptr ? section.AbsentByDefault() : MeansNone(*value, section);
     if (absent) return;
-    if (section.Is(SectionForm::kComponentList)) return List(section, *value);
+    if (section.IsList()) return List(section, *value);
     if (value != nullptr && value->kind != Node::Kind::kMap && value->kind != Node::Kind::kNull)
       return mistakes_.Add(value->at, section.path, NotAMap(section, *value));
     const Node* map = value != nullptr && value->kind == Node::Kind::kMap ? value : nullptr;
@@ -80,12 +80,14 @@ class Resolver {
     if (value.kind == Node::Kind::kNull) return;
     if (value.kind != Node::Kind::kList)
       return mistakes_.Add(value.at, section.path, "expected a list, found a map. Begin each entry with '- '.");
+    if (section.Is(SectionForm::kMapList) && value.items.empty())
+      mistakes_.Add(value.at, section.path, "expected at least one entry, found an empty list.");
     for (size_t i = 0; i < value.items.size(); ++i) {
       const Node& item = value.items[i];
-      const std::string path = fmt::format("{}.{}", section.path, i);
+      const View view{section, &item, item.at, fmt::format("{}.{}", section.path, i)};
       if (item.kind != Node::Kind::kMap) {
-        mistakes_.Add(item.at, path, NotAMap(section, item));
-      } else if (auto entry = Component({section, &item, item.at, path})) {
+        mistakes_.Add(item.at, view.path, NotAMap(section, item));
+      } else if (auto entry = section.HoldsComponents() ? Component(view) : MapEntry(view)) {
         entries.push_back(std::move(*entry));
       }
     }

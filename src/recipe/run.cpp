@@ -1,5 +1,7 @@
 #include "espalier/recipe/run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "espalier/core/error.h"
@@ -11,7 +13,7 @@ namespace {
 
 class Runner {
  public:
-  Runner(const Recipe& recipe, const RunOptions& options) : options_(options), state_(recipe, options) {}
+  Runner(RunState& state, const RunOptions& options) : options_(options), state_(state) {}
 
   RunOutcome Run() {
     const bool heals = state_.recipe().Has("heal");
@@ -49,8 +51,8 @@ class Runner {
  private:
   bool Ends(const std::string& stage) const { return options_.until == stage; }
 
-  RunOptions options_;
-  RunState state_;
+  const RunOptions& options_;
+  RunState& state_;
 };
 
 void CheckStageName(const std::string& name, const char* option) {
@@ -66,10 +68,18 @@ const std::vector<std::string>& StageNames() {
   return names;
 }
 
+RunOutcome RunStages(RunState& state, const RunOptions& options) {
+  return Runner(state, options).Run();
+}
+
 RunOutcome RunRecipe(const Recipe& recipe, const RunOptions& options) {
   CheckStageName(options.from, "--from");
   CheckStageName(options.until, "--until");
-  return Runner(recipe, options).Run();
+  if (recipe.Has("sweep"))
+    throw RecipeError(fmt::format("{0}: the recipe has a sweep (or `protect: compare`): use espalier sweep {0}",
+                                  recipe.path().string()));
+  RunState state(recipe, options);
+  return RunStages(state, options);
 }
 
 }  // namespace espalier

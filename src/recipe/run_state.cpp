@@ -45,13 +45,21 @@ fs::path RunFolder(const Recipe& recipe) {
   return fs::path(run.Text("runs")) / name;
 }
 
-RunState::RunState(const Recipe& recipe, const RunOptions& options)
+void WriteResolvedRecipe(const Recipe& recipe, const fs::path& folder) {
+  const bool named = recipe.Entry("").options.Has("name");
+  WriteFile(folder / "recipe.yaml",
+            (named ? "" : fmt::format("name: {}\n", folder.filename().string())) + recipe.ToYaml());
+}
+
+RunState::RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing)
     : recipe_(recipe),
       options_(options),
+      sharing_(std::move(sharing)),
       device_(ParseDevice(recipe.Entry("").options.Text("device"))),
       folder_(RunFolder(recipe)),
       lock_(std::make_unique<FileLock>(folder_ / ".lock")),
       manifest_(folder_) {
+  if (!sharing_.inputs) sharing_.inputs = std::make_shared<InputCache>();
   SetThreads();
   MakeBase();
   bool forget = false;
@@ -80,7 +88,7 @@ void RunState::MakeBase() {
   if (!fs::exists(model))
     throw IoError(fmt::format("{}: model.path: {} does not exist; scripts/setup fetches models/smollm2-135m",
                               recipe_.Where(recipe_.Entry("model")), model.string()));
-  base_ = std::make_shared<Json>(Json{{"model", HashPath(model)},
+  base_ = std::make_shared<Json>(Json{{"model", sharing_.inputs->Hash(model)},
                                       {"dtype", recipe_.Entry("model").options.Text("dtype")},
                                       {"device", device_.str()},
                                       {"threads", at::get_num_threads()},
@@ -88,9 +96,7 @@ void RunState::MakeBase() {
                                       {"libtorch", TORCH_VERSION},
                                       {"sources", SourceHash()}});
   if (options_.dry_run) return;
-  WriteFile(folder_ / "recipe.yaml",
-            (recipe_.Entry("").options.Has("name") ? "" : fmt::format("name: {}\n", folder_.filename().string())) +
-                recipe_.ToYaml());
+  WriteResolvedRecipe(recipe_, folder_);
   LogToFile(folder_ / "log.jsonl");
   manifest_.SetEnvironment({{"version", Version()},
                             {"revision", Revision()},
@@ -106,8 +112,7 @@ void RunState::MakeBase() {
 }
 
 const Tokenizer& RunState::tokenizer() {
-  if (!tokenizer_) tokenizer_ = Tokenizer::Open(recipe_.Entry("model").options.Text("path"));
-  return *tokenizer_;
+  return sharing_.inputs->TokenizerOf(ModelPath("dense"));
 }
 
 fs::path RunState::ModelPath(const std::string& name) const {
@@ -119,6 +124,7 @@ const Model& RunState::dense() {
 }
 
 const Model& RunState::ModelNamed(const std::string& name) {
+  if (name == "dense") return sharing_.inputs->ModelAt(ModelPath(name), dtype(), device_);
   auto found = models_.find(name);
   if (found == models_.end()) found = models_.emplace(name, LoadModel(ModelPath(name), dtype(), device_)).first;
   return found->second;
@@ -129,50 +135,63 @@ void RunState::KeepModel(const std::string& name, Model model) {
 }
 
 const Corpus& RunState::calibration_corpus() {
-  if (!calibration_corpus_) calibration_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.calibration").options));
-  return *calibration_corpus_;
+  return sharing_.inputs->Text(TextSourceFrom(recipe_.Entry("data.calibration").options));
 }
 
 const Corpus& RunState::healing_corpus() {
   if (!recipe_.Has("data.healing"))
     throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
-  if (!healing_corpus_) healing_corpus_ = ReadCorpus(TextSourceFrom(recipe_.Entry("data.healing").options));
-  return *healing_corpus_;
+  return sharing_.inputs->Text(TextSourceFrom(recipe_.Entry("data.healing").options));
 }
 
 const Corpus& RunState::EvaluationCorpus(const TextSource& source) {
-  const std::string key =
-      fmt::format("{}:{}:{}", source.path.string(), source.first_document, source.last_document.value_or(-1));
-  auto found = evaluation_corpora_.find(key);
-  if (found == evaluation_corpora_.end()) found = evaluation_corpora_.emplace(key, ReadCorpus(source)).first;
-  return found->second;
+  return sharing_.inputs->Text(source);
 }
 
 at::Tensor RunState::CalibrationWindows() {
   const Options& options = recipe_.Entry("data.calibration").options;
-  if (!calibration_windows_.defined())
-    calibration_windows_ =
-        PackWindows(tokenizer(), calibration_corpus(), options.Int("sequences"), options.Int("length"), seed());
-  return calibration_windows_;
+  return sharing_.inputs->Windows(ModelPath("dense"), TextSourceFrom(options), options.Int("sequences"),
+                                  options.Int("length"), seed());
+}
+
+// What is known of the dense model is always stored, for cells that are added later too; what depends on a plan only
+// when another run has the same key. Healing has state of its own beside its output and is not shared.
+bool RunState::IsShared(const std::string& stage, const std::string& key) const {
+  if (!sharing_.store || stage == "heal") return false;
+  return stage == "calibrate" || stage.ends_with(".dense") || sharing_.common.contains(key);
+}
+
+bool RunState::Adopt(const std::string& stage, const std::string& key, const fs::path& output) {
+  if (!IsShared(stage, key)) return false;
+  const std::optional<Json> entry = sharing_.store->Fetch(stage, key, output);
+  if (entry) manifest_.Adopt(stage, *entry);
+  return entry.has_value();
 }
 
 std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output,
-                            const std::function<Json()>& body) {
-  const std::string key = HashText(name + base_->dump() + inputs.dump());
+                            const std::function<Json()>& body, Seeded seeded) {
+  Json base = *base_;
+  if (seeded == Seeded::kNo) base.erase("seed");
+  const std::string key = HashText(name + base.dump() + inputs.dump());
+  keys_.emplace_back(name, key);
   const bool done = manifest_.IsDone(name, key) && fs::exists(output);
   if (options_.dry_run) {
-    LogInfo("{:<20} {}", name, done ? "finished, would be reused" : "would run");
+    const bool stored = !done && IsShared(name, key) && sharing_.store->Has(name, key);
+    if (!done && !stored) pending_.emplace_back(name, key);
+    if (!sharing_.silent) LogInfo("{:<20} {}", name, done ? "finished, would be reused" : "would run");
     return key;
   }
-  if (done) {
-    LogInfo("{:<20} reused", name);
+  if (done || Adopt(name, key, output)) {
+    LogInfo("{:<20} {}", name, done ? "reused" : "shared");
     return key;
   }
   CheckInterrupt();
+  ResetPeakMemory();
   const auto start = std::chrono::steady_clock::now();
   const Json facts = body();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   manifest_.Record(name, key, seconds, facts);
+  if (IsShared(name, key)) sharing_.store->Store(name, key, output, manifest_.Entry(name));
   LogInfo("{:<20} {}", name, FormatSeconds(seconds));
   return key;
 }

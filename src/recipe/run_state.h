@@ -7,7 +7,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "espalier/core/files.h"
 #include "espalier/evaluate/evaluator.h"
@@ -16,13 +18,26 @@
 #include "espalier/model/model.h"
 #include "espalier/recipe/recipe.h"
 #include "espalier/recipe/run.h"
+#include "input_cache.h"
 #include "manifest.h"
+#include "shared_store.h"
 
 namespace espalier {
 
+// What a run has in common with the other runs of a sweep; a run alone has none of it.
+struct Sharing {
+  std::shared_ptr<InputCache> inputs;
+  std::shared_ptr<const SharedStore> store;
+  std::set<std::string> common;  // keys that several runs have
+  bool silent = false;           // a dry run that only asks for keys
+};
+
+// Whether a stage's key has the seed in it. Evaluation draws nothing, so that runs with several seeds share it.
+enum class Seeded { kYes, kNo };
+
 class RunState {
  public:
-  RunState(const Recipe& recipe, const RunOptions& options);
+  RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing = {});
 
   const Recipe& recipe() const { return recipe_; }
   const std::filesystem::path& folder() const { return folder_; }
@@ -47,32 +62,40 @@ class RunState {
   // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns
   // the key, which later stages put into their inputs. `body` returns facts for the manifest.
   std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output,
-                    const std::function<Json()>& body);
+                    const std::function<Json()>& body, Seeded seeded = Seeded::kYes);
+  // Of the stages so far, in order: stage and key, and those that have to be computed.
+  const std::vector<std::pair<std::string, std::string>>& keys() const { return keys_; }
+  const std::vector<std::pair<std::string, std::string>>& pending() const { return pending_; }
   // Key part that every stage has: model, dtype, device, threads, seed, LibTorch, our sources.
   const Json& base() const { return *base_; }
 
  private:
   void SetThreads() const;
   void MakeBase();
+  bool IsShared(const std::string& stage, const std::string& key) const;
+  bool Adopt(const std::string& stage, const std::string& key, const std::filesystem::path& output);
 
   const Recipe& recipe_;
   RunOptions options_;
+  Sharing sharing_;
   at::Device device_;
   std::filesystem::path folder_;
   std::unique_ptr<FileLock> lock_;
   Manifest manifest_;
   std::shared_ptr<Json> base_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::map<std::string, Model> models_;
-  std::optional<Corpus> calibration_corpus_, healing_corpus_;
-  std::map<std::string, Corpus> evaluation_corpora_;  // by path and document range
-  at::Tensor calibration_windows_;
+  std::map<std::string, Model> models_;  // that stages wrote
+  std::vector<std::pair<std::string, std::string>> keys_, pending_;
 };
 
 std::filesystem::path RunFolder(const Recipe& recipe);
+// recipe.yaml of a run or sweep: every default written out, with the name of `folder`, so that it repeats the run.
+void WriteResolvedRecipe(const Recipe& recipe, const std::filesystem::path& folder);
 // RecipeError when calibration or healing text holds a document of an evaluation text and the recipe does not allow it;
 // otherwise a line for each leak, to be shown by every report.
 std::vector<std::string> CheckLeaks(RunState& state);
+
+// All stages that `options` asks for. A dry run goes through them for their keys alone.
+RunOutcome RunStages(RunState& state, const RunOptions& options);
 
 // RecipeError at once, and not after calibration, when the scorer has no score for a kind of unit that may go.
 void CheckScorer(const Recipe& recipe);

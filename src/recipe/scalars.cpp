@@ -144,7 +144,9 @@ std::string RangeProblem(const OptionSpec& option, const OptionValue& value, con
   const std::string problem = option.Problem(value);
   if (problem.empty()) return "";
   std::string hint;
-  if (const auto* number = std::get_if<double>(&value); number != nullptr && option.max && *option.max == 1.0)
+  const auto* list = std::get_if<std::vector<double>>(&value);
+  const double* number = list != nullptr && list->size() == 1 ? list->data() : std::get_if<double>(&value);
+  if (number != nullptr && option.max && *option.max == 1.0)
     if (*number > 1 && *number <= 100) hint = fmt::format(" For {} percent write {:.6g}.", *number, *number / 100);
   const std::vector<std::string> nearest = NearestNames(OneLine(text), option.choices);
   if (!nearest.empty()) hint = fmt::format(" Nearest: {}.", fmt::join(nearest, ", "));
@@ -159,6 +161,7 @@ Reading ReadOne(const Node& node, const OptionSpec& option) {
     case OptionType::kIntList:
       return ReadInt(node);
     case OptionType::kReal:
+    case OptionType::kRealList:
       return ReadReal(node, option);
     case OptionType::kText:
     case OptionType::kTextList:
@@ -175,6 +178,11 @@ std::optional<OptionValue> Checked(const Node& node, const OptionSpec& option, R
   return std::nullopt;
 }
 
+OptionType ElementType(OptionType list) {
+  if (list == OptionType::kIntList) return OptionType::kInt;
+  return list == OptionType::kRealList ? OptionType::kReal : OptionType::kText;
+}
+
 // Every element is checked alone, so that its mistake has its own place.
 template <class T>
 std::optional<OptionValue> ReadList(const std::vector<Node>& items, const OptionSpec& option, const std::string& key,
@@ -182,10 +190,8 @@ std::optional<OptionValue> ReadList(const std::vector<Node>& items, const Option
   std::vector<T> list;
   for (size_t i = 0; i < items.size(); ++i) {
     const std::string item_key = fmt::format("{}.{}", key, i);
-    Reading reading =
-        items[i].kind == Node::Kind::kScalar
-            ? ReadOne(items[i], option)
-            : WrongType(option.type == OptionType::kIntList ? OptionType::kInt : OptionType::kText, items[i], "");
+    Reading reading = items[i].kind == Node::Kind::kScalar ? ReadOne(items[i], option)
+                                                           : WrongType(ElementType(option.type), items[i], "");
     if (reading.problem.empty()) reading.value = std::vector<T>{std::get<T>(reading.value)};
     const auto checked = Checked(items[i], option, std::move(reading), item_key, mistakes);
     if (checked) list.push_back(std::get<std::vector<T>>(*checked).front());
@@ -217,7 +223,8 @@ OptionValue ReadScalar(const Node& scalar) {
 
 std::optional<OptionValue> ReadValue(const Node& node, const OptionSpec& option, const std::string& key,
                                      Mistakes& mistakes) {
-  const bool is_list = option.type == OptionType::kTextList || option.type == OptionType::kIntList;
+  const bool is_list = option.type == OptionType::kTextList || option.type == OptionType::kIntList ||
+                       option.type == OptionType::kRealList;
   if (node.kind == Node::Kind::kNull) {
     if (option.optional) return OptionValue();
     mistakes.Add(node.at, key, NothingFound(option));
@@ -226,6 +233,7 @@ std::optional<OptionValue> ReadValue(const Node& node, const OptionSpec& option,
   if (is_list && node.kind != Node::Kind::kMap) {
     const std::vector<Node> items = node.kind == Node::Kind::kList ? node.items : std::vector<Node>{node};
     if (option.type == OptionType::kIntList) return ReadList<int64_t>(items, option, key, mistakes);
+    if (option.type == OptionType::kRealList) return ReadList<double>(items, option, key, mistakes);
     return ReadList<std::string>(items, option, key, mistakes);
   }
   if (node.kind != Node::Kind::kScalar) {

@@ -58,6 +58,19 @@ std::vector<OptionSpec> ModelOptions() {
           TextOption("dtype", "float32", "Type of all tensor work").OneOf({"float32", "bfloat16"})};
 }
 
+std::vector<OptionSpec> SweepOptionSpecs() {
+  return {
+      RealListOption("remove", std::nullopt, "Each value in turn as prune.budget.remove; default: that of the recipe")
+          .Below(0, 1)
+          .Optional(),
+      IntListOption("seeds", std::nullopt, "Each in turn as seed; default: that of the recipe").AtLeast(0).Optional()};
+}
+
+std::vector<OptionSpec> SweepVariantOptions() {
+  return {TextOption("name", std::nullopt, "Name in tables and folders: letters, digits, _ + - ."),
+          TextListOption("set", {{}}, "Overrides laid over the recipe, as on the command line: \"prune.score=wifv\"")};
+}
+
 std::vector<std::string> UnitKindNames() {
   std::vector<std::string> names;
   for (const UnitKindInfo& info : UnitKinds()) names.emplace_back(info.name);
@@ -76,7 +89,14 @@ std::vector<SectionSpec> RunSchema() {
       {"data.calibration", kMap, "What statistics are measured on", CalibrationOptions(), "", "", true, ""},
       {"data.healing", kMap, "What the pruned model is trained on", TextSourceOptions(), "", "", false, ""},
       {"analyze", kMap, "How spikes and sinks are found", AnalyzeRecipeOptions(), "", "", false, ""},
-      {"protect", kComponentList, "Units that must stay", {}, "rule", "protection rule", false, ""},
+      {"protect",
+       kComponentList,
+       "Units that must stay; `compare` alone: a sweep over the protection ladder",
+       {},
+       "rule",
+       "protection rule",
+       false,
+       ""},
       {"prune",
        kMap,
        "What is cut",
@@ -113,6 +133,9 @@ std::vector<SectionSpec> RunSchema() {
        ""},
       {"evaluate", kComponentList, "What is measured of dense, pruned and healed", {}, "suite", "evaluator", false, ""},
       {"gates", kComponentList, "Limits that decide the exit code", {}, "metric", "gate", false, ""},
+      {"sweep", kMap, "Many runs of this recipe, for `espalier sweep`", SweepOptionSpecs(), "", "", false, "", true},
+      {"sweep.variants", kMapList, "Recipes to compare; default: this one alone", SweepVariantOptions(), "", "", false,
+       ""},
   };
 }
 

@@ -34,7 +34,7 @@ void CheckKeys(const SectionNode& section) {
   if (section.spec != nullptr)
     for (const OptionSpec& option : section.spec->options) add(option.name);
   for (const SectionNode& child : section.children) add(child.name);
-  ESPALIER_CHECK(!section.Is(SectionForm::kComponentList) || section.children.empty(),
+  ESPALIER_CHECK(!section.IsList() || section.children.empty(),
                  fmt::format("the list '{}' cannot have sections in it", section.path));
   for (const SectionNode& child : section.children) CheckKeys(child);
 }
@@ -57,7 +57,7 @@ const SectionNode* SectionNode::Child(std::string_view child) const {
 bool SectionNode::AbsentByDefault() const {
   if (spec == nullptr || path.empty()) return false;
   if (spec->form == SectionForm::kComponent) return spec->default_component.empty();
-  if (spec->form == SectionForm::kComponentList) return true;
+  if (IsList()) return true;
   return spec->optional || std::any_of(spec->options.begin(), spec->options.end(), [](const OptionSpec& option) {
            return !option.Problem(option.default_value).empty();
          });

@@ -16,6 +16,7 @@ struct SectionNode {
 
   const SectionNode* Child(std::string_view child) const;
   bool Is(SectionForm form) const { return spec != nullptr && spec->form == form; }
+  bool IsList() const { return Is(SectionForm::kComponentList) || Is(SectionForm::kMapList); }
   bool HoldsComponents() const { return Is(SectionForm::kComponent) || Is(SectionForm::kComponentList); }
   // Left out of the file, it is absent: there is no default for the whole of it.
   bool AbsentByDefault() const;

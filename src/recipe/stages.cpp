@@ -253,18 +253,22 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
                        {"dense", dense_key},
                        {"evaluate", ListJson(state.recipe().List("evaluate"))},
                        {"texts", texts}};
-  return state.Stage("evaluate." + model_name, inputs, folder, [&]() -> Json {
-    std::filesystem::create_directories(folder);  // also when there is nothing to evaluate: the stage is finished then
-    Json facts = Json::object();
-    EvaluationInput input{state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt};
-    if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";
-    for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
-      const Results results = Registry<Evaluator>::Create(entry.name, entry.options)->Run(input);
-      WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
-      facts[results.id] = results.metrics.empty() ? 0.0 : results.metrics.front().value;
-    }
-    return facts;
-  });
+  return state.Stage(
+      "evaluate." + model_name, inputs, folder,
+      [&]() -> Json {
+        std::filesystem::create_directories(
+            folder);  // also when there is nothing to evaluate: the stage is finished then
+        Json facts = Json::object();
+        EvaluationInput input{state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt};
+        if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";
+        for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
+          const Results results = Registry<Evaluator>::Create(entry.name, entry.options)->Run(input);
+          WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
+          facts[results.id] = results.metrics.empty() ? 0.0 : results.metrics.front().value;
+        }
+        return facts;
+      },
+      Seeded::kNo);
 }
 
 }  // namespace espalier

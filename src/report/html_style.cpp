@@ -68,6 +68,7 @@ text{fill:var(--ink);font-size:13px}.tick{fill:var(--soft);font-size:12px}.axis{
 .curve.s0{stroke-width:4;stroke-opacity:.45}.curve.dotted{stroke-width:1.6;stroke-opacity:.9;stroke-dasharray:1 4}
 .curve.thin{stroke:var(--m0);stroke-width:1.2;stroke-opacity:.75}
 .m0{fill:var(--m0)}.m1{fill:var(--m1)}.m2{fill:var(--m2)}.m3{fill:var(--m3)}.m4{fill:var(--m4)}.m5{fill:var(--m5)}
+.curve.dashed{stroke-dasharray:7 4}.error{fill:none;stroke-width:1.4}.wideband{fill-opacity:.22}
 .mark{stroke:var(--paper);stroke-width:.8}.whisker{fill:none;stroke:var(--ink);stroke-width:1.4}
 .kept{fill:var(--kept)}.cut{fill:var(--cut)}.protected{fill:var(--protected)}
 .ring{fill:none;stroke:var(--protected);stroke-width:2}

@@ -46,6 +46,21 @@ TEST(Options, NamesKeyFoundAndExpected) {
   EXPECT_EQ(MessageOf([] { Options(Specs(), {}, "x.yaml"); }), "x.yaml: path: a value is required");
 }
 
+TEST(Options, ChecksEveryNumberOfAList) {
+  const std::vector<OptionSpec> specs = {RealListOption("remove", {{0.5}}, "shares").Below(0, 1)};
+  EXPECT_EQ(Options(specs).RealList("remove"), std::vector<double>{0.5});
+  EXPECT_EQ(Options(specs, {{"remove", std::vector<int64_t>{0, 0}}}, "x").RealList("remove"),
+            (std::vector<double>{0, 0}));  // whole numbers are numbers
+  EXPECT_EQ(MessageOf([&] {
+              Options(specs, {{"remove", std::vector<double>{0.1, 1}}}, "x");
+            }),
+            "x: remove: [0.1, 1] is not in the range 0 to below 1");
+  EXPECT_EQ(MessageOf([&] {
+              Options(specs, {{"remove", 0.1}}, "x");
+            }),
+            "x: remove: expected a list of numbers, found 0.1");
+}
+
 TEST(NearestNames, PutsTheClosestFirstAndLeavesOutTheFar) {
   EXPECT_EQ(NearestNames("wanda_s", {"wanda_sp", "wifv", "magnitude"}), std::vector<std::string>{"wanda_sp"});
   EXPECT_TRUE(NearestNames("zzz", {"wanda_sp", "wifv"}).empty());

@@ -16,12 +16,12 @@ namespace {
 
 using at::Tensor;
 
-std::unique_ptr<Compensator> Refit(const Json& options) {
+std::unique_ptr<Compensator> Refit(const std::map<std::string, OptionValue>& options) {
   return Registry<Compensator>::Create(
       "least_squares", Options(Registry<Compensator>::Find("least_squares").info.options, options, "test"));
 }
 std::unique_ptr<Compensator> Pruned(double feedback = 0, double ridge = 1e-6, double held_out = 0) {
-  return Refit({{"inputs", "pruned"}, {"ridge", ridge}, {"feedback", feedback}, {"held_out", held_out}});
+  return Refit({{"inputs", std::string("pruned")}, {"ridge", ridge}, {"feedback", feedback}, {"held_out", held_out}});
 }
 
 SequentialData Data(const Model& model, uint64_t seed = 1) {

@@ -13,12 +13,12 @@
 
 namespace espalier {
 
-enum class OptionType { kBool, kInt, kReal, kText, kTextList, kIntList };
+enum class OptionType { kBool, kInt, kReal, kText, kTextList, kIntList, kRealList };
 std::string_view OptionTypeName(OptionType type);  // "whole number", "list of texts", ...
 
 // monostate: no value (an optional option that was not given).
-using OptionValue =
-    std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>, std::vector<int64_t>>;
+using OptionValue = std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>,
+                                 std::vector<int64_t>, std::vector<double>>;
 
 struct OptionSpec {
   std::string name;
@@ -26,7 +26,7 @@ struct OptionSpec {
   OptionValue default_value;       // monostate: required, unless `optional`
   std::string doc;                 // one line: meaning, unit, source
   bool optional = false;           // may stay without a value
-  std::optional<double> min, max;  // kInt, kReal and each element of kIntList; inclusive
+  std::optional<double> min, max;  // kInt, kReal and each element of their lists; inclusive
   bool max_exclusive = false;
   std::vector<std::string> choices;  // kText and each element of kTextList; empty: any
   // Text of the range or choices, for messages and manuals: "1 to 100", "one of a, b".
@@ -67,6 +67,7 @@ OptionSpec RealOption(std::string name, std::optional<double> value, std::string
 OptionSpec TextOption(std::string name, std::optional<std::string> value, std::string doc);
 OptionSpec TextListOption(std::string name, std::optional<std::vector<std::string>> value, std::string doc);
 OptionSpec IntListOption(std::string name, std::optional<std::vector<int64_t>> value, std::string doc);
+OptionSpec RealListOption(std::string name, std::optional<std::vector<double>> value, std::string doc);
 
 // The values of one section or component, every declared option present. Reading an undeclared name is an
 // InternalError.
@@ -85,6 +86,7 @@ class Options {
   const std::string& Text(std::string_view name) const;
   const std::vector<std::string>& TextList(std::string_view name) const;
   const std::vector<int64_t>& IntList(std::string_view name) const;
+  const std::vector<double>& RealList(std::string_view name) const;
 
   const std::vector<OptionSpec>& specs() const { return specs_; }
   const OptionValue& Value(std::string_view name) const;

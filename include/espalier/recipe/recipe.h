@@ -15,6 +15,7 @@ enum class SectionForm {
   kMap,            // key: {option: value, ...}
   kComponent,      // key: {method: name, <options of that component>} or just the name
   kComponentList,  // key: [name, {<selector>: name, <options>}, ...]; also `name: {options}` entries
+  kMapList,        // key: [{option: value, ...}, ...], at least one when it is given
 };
 
 struct SectionSpec {
@@ -48,11 +49,14 @@ class Recipe {
   static Recipe Read(const std::filesystem::path& path, const std::vector<std::string>& overrides,
                      const std::vector<SectionSpec>& schema);
 
+  // The same file with the same overrides and `more` laid over them.
+  Recipe With(const std::vector<std::string>& more) const;
+
   const std::filesystem::path& path() const { return path_; }
   // False for an optional section that is not there, and for an empty list.
   bool Has(std::string_view section) const;
   const RecipeEntry& Entry(std::string_view section) const;              // kMap, kComponent; InternalError when absent
-  const std::vector<RecipeEntry>& List(std::string_view section) const;  // kComponentList
+  const std::vector<RecipeEntry>& List(std::string_view section) const;  // the two lists
   // "recipes/x.yaml:12:3", for errors that show up after parsing.
   std::string Where(const RecipeEntry& entry) const;
   // Every default written out, sections in schema order; reading it again gives an equal recipe.
@@ -60,6 +64,7 @@ class Recipe {
 
  private:
   std::filesystem::path path_;
+  std::vector<std::string> overrides_;
   std::vector<SectionSpec> schema_;
   std::map<std::string, std::vector<RecipeEntry>, std::less<>> sections_;
 };
