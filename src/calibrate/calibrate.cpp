@@ -11,6 +11,8 @@
 #include "espalier/calibrate/weight_gradients.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/io/mapped.h"
+#include "espalier/model/forward.h"
 #include "influence.h"
 
 namespace espalier {
@@ -25,21 +27,23 @@ Tensor RowPlaces(int64_t first_window, int64_t B, int64_t T) {
   return at::stack({sequence, position}, 1);
 }
 
-// Co-moments leave the accumulators as float32 once a block is done: half the memory.
-void Narrow(SiteStatistics& site) {
-  if (site.counted.products.defined()) site.counted.products = site.counted.products.to(at::kFloat);
+// Co-moments leave the accumulators as float32 once a block is done: half the memory, as in the file.
+void Narrow(SiteStatistics& site, Scratch& scratch) {
+  Tensor& products = site.counted.products;
+  if (products.defined()) products = scratch.Park(products.to(at::kFloat));
 }
 
-Statistics Empty(const Model& model, const Tensor& windows, const CalibrateOptions& options) {
+Statistics Empty(const ModelConfig& config, const Tensor& windows, const CalibrateOptions& options) {
   Statistics statistics;
   statistics.sequences = windows.size(0);
   statistics.length = windows.size(1);
   statistics.outlier_ratio = options.outlier_ratio;
   statistics.tokens = options.tokens;
-  for (const Block& weights : model.blocks) {
+  for (int64_t l = 0; l < config.L(); ++l) {
     BlockStatistics block;
     for (const Role consumer : {Role::kO, Role::kDown}) {
-      const int64_t n = weights.At(consumer).defined() ? weights.At(consumer).weight.size(1) : 0;
+      const std::vector<int64_t> shape = ExpectedShape(config, l, consumer);  // ragged heads: less than H*D
+      const int64_t n = shape.empty() ? 0 : shape[1];
       block.At(consumer) = {Moments::Empty(n, false), Moments::Empty(n, false)};
     }
     statistics.blocks.push_back(std::move(block));
@@ -111,21 +115,29 @@ const Tensor& BlockTaps::At(Site site) const {
   return found == values_.end() ? undefined : found->second;
 }
 
-void StreamBlocks(const Model& model, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                  const std::string& title, const VisitBlock& visit) {
+void StreamBlocks(const BlockSource& source, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
+                  const std::string& title, const VisitBlock& visit, const Scratch& scratch) {
   const at::NoGradGuard no_grad;
+  const Model& model = source.model();
   const int64_t S = windows.size(0), T = windows.size(1);
   const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
-  Tensor hidden = Embed(model, windows.to(model.device()));  // [S, T, C]
+  const Tensor hidden = scratch.Empty({S, T, model.config.C}, model.embedding.options());
+  for (int64_t first = 0; first < S; first += batch) {
+    const int64_t B = std::min(batch, S - first);
+    hidden.narrow(0, first, B).copy_(Embed(model, windows.narrow(0, first, B).to(model.device())));
+  }
   Progress progress(title, model.config.L() * ((S + batch - 1) / batch));
   BlockTaps taps(sites);
   for (int64_t l = 0; l < model.config.L(); ++l) {
+    const BlockSource::Held held = source.Hold(l);
     for (int64_t first = 0; first < S; first += batch) {
       const int64_t B = std::min(batch, S - first);
       taps.Clear();
-      const Tensor output = RunBlock(model, l, hidden.narrow(0, first, B), rope, &taps);
+      const Tensor rows = hidden.narrow(0, first, B);  // [B, T, C]
+      const Tensor output = RunBlock(model, l, rows.to(model.device()), rope, &taps);
       visit(l, first, taps);
-      hidden.narrow(0, first, B).copy_(output);
+      rows.copy_(output);
+      LetGo(rows);
       progress.Step(1, fmt::format("block {}", l));
     }
   }
@@ -152,32 +164,33 @@ Tensor TokenWeights(TokenWeighting weighting, const Tensor& outlier, const Tenso
   return weights;  // [B, T]
 }
 
-Statistics Calibrate(const Model& model, const Tensor& windows, const CalibrateOptions& options) {
-  Statistics statistics = Empty(model, windows, options);
+Statistics Calibrate(const BlockSource& source, const Tensor& windows, const CalibrateOptions& options) {
+  const ModelConfig& config = source.model().config;
+  Statistics statistics = Empty(config, windows, options);
+  Scratch scratch(options.memory, options.scratch);
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
     BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
     const Tensor outlier =
         OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);
-    AddMoments(model.config, taps, l, first, outlier, options, block);
+    AddMoments(config, taps, l, first, outlier, options, block);
     CheckFinite(taps.At(Site::kBlockOutput), l, Site::kBlockOutput);
     if (options.attention) AddAttention(taps, block.attention);
     if (options.influence) {
-      const Tensor weights =
-          TokenWeights(options.tokens, outlier, taps.At(Site::kBlockOutput), model.config.norm_epsilon);
+      const Tensor weights = TokenWeights(options.tokens, outlier, taps.At(Site::kBlockOutput), config.norm_epsilon);
       AddInfluence(taps, weights.gt(0), block.influence);
     }
     if (first != last_batch) return;
-    for (const Sublayer& sublayer : kSublayers) Narrow(block.At(sublayer.consumer));
+    for (const Sublayer& sublayer : kSublayers) Narrow(block.At(sublayer.consumer), scratch);
   };
-  StreamBlocks(model, windows, options.batch, SitesFor(options), "calibrate", visit);
+  StreamBlocks(source, windows, options.batch, SitesFor(options), "calibrate", visit, scratch);
 
   const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
   const Tensor some = windows.narrow(0, 0, std::min(wanted, windows.size(0)));
   if (options.gradients || options.gradient_products)
-    AddGradientSums(model, some, std::max<int64_t>(options.batch / 2, 1),
-                    {.masses = options.gradients, .products = options.gradient_products}, statistics);
-  if (options.weight_gradients) AddTaylorSums(model, some, statistics);
+    AddGradientSums(source, some, std::max<int64_t>(options.batch / 2, 1),
+                    {.masses = options.gradients, .products = options.gradient_products}, scratch, statistics);
+  if (options.weight_gradients) AddTaylorSums(source, some, scratch, statistics);
   return statistics;
 }
 

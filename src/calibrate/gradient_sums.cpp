@@ -128,16 +128,22 @@ void CheckGradient(int64_t l, const Tensor& gradient) {
 
 }  // namespace
 
-void AddGradientSums(const Model& model, const Tensor& windows, int64_t batch, const GradientSums& wanted,
-                     Statistics& statistics) {
+void AddGradientSums(const BlockSource& source, const Tensor& windows, int64_t batch, const GradientSums& wanted,
+                     Scratch& scratch, Statistics& statistics) {
   statistics.gradient_tokens += windows.numel();
-  StreamGradients(model, windows, batch, {Site::kK, Site::kHeadOut, Site::kAttnOut, Site::kFfnHidden, Site::kFfnOut},
-                  [&](int64_t l, const BlockGradients& gradients) {
-                    CheckGradient(l, gradients.input);
-                    BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
-                    if (wanted.masses) AddMasses(model, l, gradients, block);
-                    if (wanted.products) AddProducts(model, l, gradients, block);
-                  });
+  const int64_t last_batch = (windows.size(0) - 1) / batch * batch;
+  const auto visit = [&](int64_t l, int64_t first, const BlockGradients& gradients) {
+    CheckGradient(l, gradients.input);
+    BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
+    if (wanted.masses) AddMasses(source.model(), l, gradients, block);
+    if (!wanted.products) return;
+    AddProducts(source.model(), l, gradients, block);
+    if (first != last_batch) return;
+    // As wide as in the file: half the memory.
+    for (auto& [consumer, sums] : block.gradient_products) sums = scratch.Park(sums.to(at::kFloat));
+  };
+  StreamGradients(source, windows, batch, {Site::kK, Site::kHeadOut, Site::kAttnOut, Site::kFfnHidden, Site::kFfnOut},
+                  scratch, visit);
 }
 
 }  // namespace espalier

@@ -9,6 +9,7 @@
 
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/core/log.h"
+#include "espalier/io/mapped.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
 
@@ -50,21 +51,55 @@ BlockGradients BackwardBlock(const Model& model, int64_t l, const Tensor& input,
   return result;
 }
 
-void StreamGradients(const Model& model, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                     const VisitGradients& visit) {
-  const Rope rope = MakeRope(model.config, windows.size(1), model.device(), model.dtype());
-  Progress progress("gradients", windows.size(0));
-  for (int64_t first = 0; first < windows.size(0); first += batch) {
-    const int64_t B = std::min(batch, windows.size(0) - first);
-    const Tensor ids = windows.narrow(0, first, B).to(model.device());
-    const std::vector<Tensor> inputs = BlockInputs(model, ids, rope);
-    Tensor gradient = OutputGradient(model, inputs.back(), ids);
-    for (int64_t l = model.config.L() - 1; l >= 0; --l) {
-      const BlockGradients gradients = BackwardBlock(model, l, inputs[static_cast<size_t>(l)], gradient, rope, sites);
-      visit(l, gradients);
-      gradient = gradients.input;
+ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t batch, const Scratch& scratch) {
+  const at::NoGradGuard no_grad;
+  const Model& model = source.model();
+  const int64_t L = model.config.L(), S = windows.size(0), T = windows.size(1), C = model.config.C;
+  const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
+  const ForwardPass pass{scratch.Empty({L, S, T, C}, model.embedding.options()),
+                         scratch.Empty({S, T, C}, model.embedding.options())};
+  const auto ids = [&](int64_t first) {
+    return windows.narrow(0, first, std::min(batch, S - first)).to(model.device());
+  };
+  for (int64_t first = 0; first < S; first += batch)
+    pass.inputs[0].narrow(0, first, ids(first).size(0)).copy_(Embed(model, ids(first)));
+  for (int64_t l = 0; l < L; ++l) {
+    const BlockSource::Held held = source.Hold(l);
+    const Tensor input = pass.inputs[l], output = l + 1 < L ? pass.inputs[l + 1] : pass.gradient;
+    for (int64_t first = 0; first < S; first += batch) {
+      const Tensor rows = input.narrow(0, first, std::min(batch, S - first));  // [B, T, C]
+      output.narrow(0, first, rows.size(0)).copy_(RunBlock(model, l, rows.to(model.device()), rope));
+      LetGo(rows);
     }
-    progress.Step(B);
+  }
+  for (int64_t first = 0; first < S; first += batch) {
+    const Tensor rows = pass.gradient.narrow(0, first, std::min(batch, S - first));
+    rows.copy_(OutputGradient(model, rows.to(model.device()), ids(first)));
+    LetGo(rows);
+  }
+  return pass;
+}
+
+void StreamGradients(const BlockSource& source, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
+                     const Scratch& scratch, const VisitGradients& visit) {
+  const Model& model = source.model();
+  const int64_t S = windows.size(0);
+  const Rope rope = MakeRope(model.config, windows.size(1), model.device(), model.dtype());
+  const ForwardPass pass = RunForward(source, windows, batch, scratch);
+  Progress progress("gradients", model.config.L());
+  for (int64_t l = model.config.L() - 1; l >= 0; --l) {
+    const BlockSource::Held held = source.Hold(l);
+    for (int64_t first = 0; first < S; first += batch) {
+      const int64_t B = std::min(batch, S - first);
+      const Tensor input = pass.inputs[l].narrow(0, first, B), gradient = pass.gradient.narrow(0, first, B);
+      const BlockGradients gradients =
+          BackwardBlock(model, l, input.to(model.device()), gradient.to(model.device()), rope, sites);
+      visit(l, first, gradients);
+      gradient.copy_(gradients.input);
+      LetGo(input);
+      LetGo(gradient);
+    }
+    progress.Step();
   }
 }
 

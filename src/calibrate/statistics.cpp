@@ -138,7 +138,7 @@ void AddTo(NamedSums& sums, std::string_view name, const Tensor& more) {
   if (found == sums.end())
     sums.emplace(name, more);
   else
-    found->second = found->second + more;  // a new tensor: copies share the old one
+    found->second = found->second.to(at::kDouble) + more;  // a new tensor: copies share the old one
 }
 
 }  // namespace espalier

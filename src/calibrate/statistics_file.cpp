@@ -16,6 +16,7 @@ namespace {
 using at::Tensor;
 
 constexpr const char* kFormat = "espalier.statistics/2";
+constexpr uint64_t kMapBytes = 1 << 20;  // co-moments of 512 channels: what is smaller is little in any model
 
 std::string SiteName(size_t l, Role consumer) {
   return fmt::format("block{}.{}", l, consumer == Role::kO ? "head_out" : "ffn_hidden");
@@ -37,7 +38,7 @@ class Reader {
   explicit Reader(const std::filesystem::path& path) : path_(path.string()), file_(path) {
     if (const std::string& format = Text("format"); format != kFormat)
       throw IoError(fmt::format("{}: format is '{}', expected '{}'; calibrate again", path_, format, kFormat));
-    tensors_ = LoadTensors(path);
+    tensors_ = LoadTensors(path, kMapBytes);
   }
 
   const std::string& Text(const char* key) const {
@@ -88,7 +89,7 @@ class Reader {
     const std::string prefix = fmt::format("block{}.{}.", l, group.name);
     for (auto at = tensors_.lower_bound(prefix); at != tensors_.end() && at->first.starts_with(prefix); ++at) {
       CheckForm(at->second, group.narrow ? at::kFloat : at::kDouble, at->second.sizes(), at->first);
-      sums.emplace(at->first.substr(prefix.size()), at->second.to(at::kDouble));
+      sums.emplace(at->first.substr(prefix.size()), at->second);
     }
     return sums;
   }

@@ -7,6 +7,7 @@
 #include "espalier/calibrate/gradients.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/io/mapped.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/unit_space.h"
 
@@ -29,7 +30,7 @@ struct WeightGradients {
 
 // Backward of all sequences through block `l`: `gradient` [S, T, C] at its output becomes that at its input.
 WeightGradients BackwardWeights(const Model& dense, int64_t l, const Tensor& inputs, const Rope& rope,
-                                Tensor& gradient) {
+                                const Tensor& gradient) {
   Model model = dense;  // shares its tensors; this block's become leaves
   Block& block = model.blocks[static_cast<size_t>(l)];
   const std::vector<Role> roles = RolesOf(block);
@@ -44,14 +45,17 @@ WeightGradients BackwardWeights(const Model& dense, int64_t l, const Tensor& inp
   }
   const int64_t S = inputs.size(0);
   for (int64_t s = 0; s < S; ++s) {
+    const Tensor input = inputs.narrow(0, s, 1), output = gradient.narrow(0, s, 1);
     const BlockGradients one =
-        BackwardBlock(model, l, inputs.narrow(0, s, 1), gradient.narrow(0, s, 1), rope, {}, leaves);
+        BackwardBlock(model, l, input.to(model.device()), output.to(model.device()), rope, {}, leaves);
     for (size_t i = 0; i < roles.size(); ++i) {
       const Tensor g = one.leaves[i].to(at::kFloat);
       sums.mean[roles[i]].add_(g, 1.0 / static_cast<double>(S));
       sums.square[roles[i]].addcmul_(g, g, 1.0 / static_cast<double>(S));
     }
-    gradient.narrow(0, s, 1).copy_(one.input);
+    output.copy_(one.input);
+    LetGo(input);
+    LetGo(output);
   }
   return sums;
 }
@@ -83,24 +87,19 @@ Tensor UnitSums(const UnitSpace& space, const std::map<Role, Margins>& margins) 
 
 }  // namespace
 
-void AddTaylorSums(const Model& model, const Tensor& windows, Statistics& statistics) {
-  const int64_t S = windows.size(0), T = windows.size(1);
+void AddTaylorSums(const BlockSource& source, const Tensor& windows, const Scratch& scratch, Statistics& statistics) {
   const at::NoGradGuard no_grad;
+  const Model& model = source.model();
+  const int64_t T = windows.size(1);
   const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
-  std::vector<std::vector<Tensor>> inputs(model.blocks.size());
-  std::vector<Tensor> gradients;
-  for (int64_t s = 0; s < S; ++s) {
-    const Tensor ids = windows.narrow(0, s, 1).to(model.device());
-    const std::vector<Tensor> through = BlockInputs(model, ids, rope);
-    for (size_t l = 0; l < inputs.size(); ++l) inputs[l].push_back(through[l]);
-    gradients.push_back(OutputGradient(model, through.back(), ids) / static_cast<double>(T - 1));
-  }
-  Tensor gradient = at::cat(gradients);  // [S, T, C], of each sequence's mean loss
+  const ForwardPass pass = RunForward(source, windows, /*batch=*/1, scratch);
+  const Tensor& gradient = pass.gradient;     // [S, T, C]
+  gradient.div_(static_cast<double>(T - 1));  // of each sequence's mean loss
   Progress progress("weight gradients", model.config.L());
   for (int64_t l = model.config.L() - 1; l >= 0; --l) {
+    const BlockSource::Held held = source.Hold(l);
     const auto at = static_cast<size_t>(l);
-    const WeightGradients sums = BackwardWeights(model, l, at::cat(inputs[at]), rope, gradient);
-    inputs[at].clear();
+    const WeightGradients sums = BackwardWeights(model, l, pass.inputs[l], rope, gradient);
     if (!std::isfinite(gradient.sum(at::kDouble).item<double>()))
       throw NumericError(
           fmt::format("block {}: the gradient of the loss at its input is not finite; use dtype float32", l));

@@ -78,7 +78,10 @@ void WriteSafetensors(const std::filesystem::path& path, std::vector<TensorToSto
   AtomicFile file(path);
   file.Write(std::as_bytes(std::span(length)));
   file.Write(header);
-  for (const TensorToStore& tensor : tensors) file.Write(tensor.bytes);
+  for (const TensorToStore& tensor : tensors) {
+    file.Write(tensor.bytes);
+    if (tensor.written) tensor.written();
+  }
   file.Commit();
 }
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "checked.h"
 #include "espalier/core/error.h"
+#include "espalier/io/mapped.h"
 
 namespace espalier {
 namespace {
@@ -26,11 +28,6 @@ constexpr std::array<TypePair, 10> kPairs = {{{StoredType::kBool, at::kBool},
                                               {StoredType::kBF16, at::kBFloat16},
                                               {StoredType::kF32, at::kFloat},
                                               {StoredType::kF64, at::kDouble}}};
-
-at::ScalarType ScalarOf(StoredType type) {
-  return std::find_if(kPairs.begin(), kPairs.end(), [type](const TypePair& pair) { return pair.stored == type; })
-      ->scalar;
-}
 
 StoredType StoredOf(const std::string& name, const at::Tensor& tensor) {
   if (!tensor.defined()) throw ShapeError(fmt::format("tensor {} is undefined and cannot be stored", Quote(name)));
@@ -59,6 +56,11 @@ void CheckBooleans(const SafetensorsFile& file, const StoredTensor& tensor, std:
 
 }  // namespace
 
+at::ScalarType ScalarTypeOf(StoredType type) {
+  return std::find_if(kPairs.begin(), kPairs.end(), [type](const TypePair& pair) { return pair.stored == type; })
+      ->scalar;
+}
+
 void SaveTensors(const std::filesystem::path& path, const NamedTensors& tensors,
                  const std::map<std::string, std::string>& metadata) {
   std::vector<at::Tensor> contiguous;  // keeps the copies alive; a tensor that is contiguous on the CPU is not copied
@@ -66,23 +68,32 @@ void SaveTensors(const std::filesystem::path& path, const NamedTensors& tensors,
   for (const auto& [name, tensor] : tensors) {
     const StoredType type = StoredOf(name, tensor);
     contiguous.push_back(tensor.detach().cpu().contiguous().resolve_neg());
-    stored.push_back({name, type, tensor.sizes().vec(), BytesOf(contiguous.back())});
+    stored.push_back(
+        {name, type, tensor.sizes().vec(), BytesOf(contiguous.back()), [kept = contiguous.back()] { LetGo(kept); }});
   }
   WriteSafetensors(path, std::move(stored), metadata);
 }
 
 at::Tensor LoadTensor(const SafetensorsFile& file, const StoredTensor& tensor) {
   // The shape fits the bytes and the bytes lie inside the file: SafetensorsFile has checked.
-  at::Tensor loaded = at::empty(tensor.shape, at::TensorOptions().dtype(ScalarOf(tensor.type)));
+  at::Tensor loaded = at::empty(tensor.shape, at::TensorOptions().dtype(ScalarTypeOf(tensor.type)));
   file.Read(tensor, BytesOf(loaded));
   if (tensor.type == StoredType::kBool) CheckBooleans(file, tensor, BytesOf(loaded));
   return loaded;
 }
 
 NamedTensors LoadTensors(const std::filesystem::path& path) {
+  return LoadTensors(path, std::numeric_limits<uint64_t>::max());
+}
+
+NamedTensors LoadTensors(const std::filesystem::path& path, uint64_t map_bytes) {
   const SafetensorsFile file(path);
   NamedTensors tensors;
-  for (const StoredTensor& tensor : file.tensors()) tensors.emplace(tensor.name, LoadTensor(file, tensor));
+  for (const StoredTensor& tensor : file.tensors()) {
+    const bool aligned = tensor.offset % static_cast<uint64_t>(StoredTypeBytes(tensor.type)) == 0;
+    const bool maps = tensor.bytes >= map_bytes && aligned && tensor.type != StoredType::kBool;
+    tensors.emplace(tensor.name, maps ? MapStored(file, tensor) : LoadTensor(file, tensor));
+  }
   return tensors;
 }
 

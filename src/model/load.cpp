@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -11,14 +12,26 @@
 #include "espalier/core/log.h"
 #include "espalier/io/checkpoint.h"
 #include "espalier/io/tokenizer.h"
+#include "espalier/model/block_source.h"
 #include "espalier/model/family.h"
+#include "shape_checks.h"
 
 namespace espalier {
 namespace {
 
+constexpr int64_t kCheckedElements = int64_t{1} << 24;  // at a time: LibTorch sums a float64 copy
+
+// The sum of a finite tensor is finite unless it overflows: a cheap test that is right when it passes.
+bool SumIsFinite(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.flatten();
+  double sum = 0;
+  for (int64_t first = 0; first < flat.numel(); first += kCheckedElements)
+    sum += flat.narrow(0, first, std::min(kCheckedElements, flat.numel() - first)).sum(at::kDouble).item<double>();
+  return std::isfinite(sum);
+}
+
 void CheckFinite(const std::string& file, const std::string& name, const at::Tensor& tensor) {
-  // The sum of a finite tensor is finite unless it overflows: a cheap test that is right when it passes.
-  if (std::isfinite(tensor.sum(at::kDouble).item<double>())) return;
+  if (SumIsFinite(tensor)) return;
   const at::Tensor bad = at::isfinite(tensor.flatten()).logical_not().nonzero();
   if (bad.numel() == 0) return;
   throw NumericError(fmt::format("{}: {}: element {} is not finite ({} such elements); the checkpoint is damaged", file,
@@ -31,20 +44,32 @@ class Loader {
       : checkpoint_(checkpoint), family_(family), dtype_(dtype), device_(device) {}
 
   Model Load() {
+    Model model = LoadFrame();
+    std::optional<Progress> progress;
+    if (!device_.is_meta()) progress.emplace("load", model.config.L());
+    for (int64_t l = 0; l < model.config.L(); ++l) {
+      LoadBlock(model, l);
+      if (progress) progress->Step();
+    }
+    return model;
+  }
+
+  // All but the blocks, which are there without tensors.
+  Model LoadFrame() {
     Model model;
     model.config = family_.ReadConfig(checkpoint_);
     CheckVocabulary(model.config);
     model.embedding = Tensor(model.config, 0, "embedding");
     model.final_norm = Tensor(model.config, 0, "final_norm");
     if (!model.config.tied_head) model.head = Tensor(model.config, 0, "head");
-    std::optional<Progress> progress;
-    if (!device_.is_meta()) progress.emplace("load", model.config.L());
-    for (int64_t l = 0; l < model.config.L(); ++l) {
-      model.blocks.push_back(LoadBlock(model.config, l));
-      if (progress) progress->Step();
-    }
-    CheckShapes(model);
+    model.blocks.resize(model.config.blocks.size());
+    CheckFrameShapes(model);
     return model;
+  }
+
+  void LoadBlock(Model& model, int64_t l) {
+    model.blocks[static_cast<size_t>(l)] = ReadBlock(model.config, l);
+    CheckBlockShapes(model, l);
   }
 
  private:
@@ -70,7 +95,7 @@ class Loader {
     return family_.FromStored(checkpoint_.format(), config, block, name, read).to(device_, dtype_).contiguous();
   }
 
-  Block LoadBlock(const ModelConfig& config, int64_t l) {
+  Block ReadBlock(const ModelConfig& config, int64_t l) {
     const std::string prefix = fmt::format("block{}.", l);
     Block block;
     for (const VectorRole role : kVectorRoles)
@@ -131,6 +156,42 @@ Model LoadShapes(const std::filesystem::path& path, at::ScalarType dtype) {
   const auto checkpoint = Checkpoint::Open(path);
   const auto family = MakeFamily(*checkpoint);
   return Loader(*checkpoint, *family, dtype, at::Device(at::kMeta)).Load();
+}
+
+struct StreamedModel::Parts {
+  Parts(const std::filesystem::path& path, at::ScalarType dtype, at::Device device)
+      : checkpoint(Checkpoint::Open(path)),
+        family(MakeFamily(*checkpoint)),
+        loader(*checkpoint, *family, dtype, device),
+        model(loader.LoadFrame()) {}
+
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<ModelFamily> family;
+  Loader loader;
+  Model model;
+};
+
+StreamedModel::StreamedModel(const std::filesystem::path& path, at::ScalarType dtype, at::Device device)
+    : parts_(std::make_unique<Parts>(path, dtype, device)) {}
+StreamedModel::~StreamedModel() = default;
+
+const Model& StreamedModel::model() const {
+  return parts_->model;
+}
+void StreamedModel::Load(int64_t block) {
+  parts_->loader.LoadBlock(parts_->model, block);
+}
+void StreamedModel::Release(int64_t block) {
+  parts_->model.blocks[static_cast<size_t>(block)] = {};
+}
+
+BlockSource::BlockSource(StreamedModel& streamed) : model_(streamed.model()), streamed_(&streamed) {}
+
+BlockSource::Held::Held(StreamedModel* streamed, int64_t block) : streamed_(streamed), block_(block) {
+  if (streamed_ != nullptr) streamed_->Load(block_);
+}
+BlockSource::Held::~Held() {
+  if (streamed_ != nullptr) streamed_->Release(block_);
 }
 
 void SaveModel(const Model& model, const Tokenizer& tokenizer, const std::filesystem::path& folder) {

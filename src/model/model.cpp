@@ -8,6 +8,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/model/head_layout.h"
+#include "shape_checks.h"
 
 namespace espalier {
 
@@ -154,7 +155,12 @@ void CheckHeads(const std::string& name, const BlockConfig& b, int64_t D) {
   CheckDimensions(name, "qk_dims", b.qk_dims, b, D);
 }
 
-void CheckBlock(const std::string& name, const Block& block, const ModelConfig& config, int64_t l) {
+}  // namespace
+
+void CheckBlockShapes(const Model& model, int64_t l) {
+  const ModelConfig& config = model.config;
+  const Block& block = model.blocks[static_cast<size_t>(l)];
+  const std::string name = fmt::format("block{}", l);
   CheckHeads(name, config.blocks[static_cast<size_t>(l)], config.D);
   for (const VectorRole role : kVectorRoles)
     if (const Shape shape = ExpectedShape(config, l, role); !shape.empty())
@@ -167,8 +173,6 @@ void CheckBlock(const std::string& name, const Block& block, const ModelConfig& 
       CheckShape(fmt::format("{}.{}.bias", name, RoleName(role)), block.At(role).bias, {shape[0]});
   }
 }
-
-}  // namespace
 
 std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role role) {
   const BlockConfig& b = config.blocks[static_cast<size_t>(l)];
@@ -225,14 +229,17 @@ int64_t CountBlockParameters(const Model& model) {
   return CountElements(model, "block");
 }
 
-void CheckShapes(const Model& model) {
+void CheckFrameShapes(const Model& model) {
   const ModelConfig& c = model.config;
   CheckShape("embedding", model.embedding, {c.V, c.C});
   CheckShape("final_norm", model.final_norm, {c.C});
   if (!c.tied_head) CheckShape("head", model.head, {c.V, c.C});
   ESPALIER_CHECK(model.blocks.size() == c.blocks.size(), "blocks and their configurations differ in number");
-  for (size_t l = 0; l < model.blocks.size(); ++l)
-    CheckBlock(fmt::format("block{}", l), model.blocks[l], c, static_cast<int64_t>(l));
+}
+
+void CheckShapes(const Model& model) {
+  CheckFrameShapes(model);
+  for (int64_t l = 0; l < model.config.L(); ++l) CheckBlockShapes(model, l);
 }
 
 }  // namespace espalier

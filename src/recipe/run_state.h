@@ -50,6 +50,7 @@ class RunState {
   const Model& dense();
   // "dense", or the checkpoint that a stage wrote ("pruned", "healed").
   const Model& ModelNamed(const std::string& name);
+  bool Holds(const std::string& name) const { return models_.contains(name); }  // in memory
   // A stage hands over what it has just written and checked, so that it is not read again.
   void KeepModel(const std::string& name, Model model);
   std::filesystem::path ModelPath(const std::string& name) const;

@@ -82,18 +82,24 @@ Json CurveJson(const HealCurve& curve) {
           {"validation_loss", curve.validation_loss}};
 }
 
+// From memory when the model is there, else block by block from its checkpoint: bitwise the same.
+Statistics CalibrateDense(RunState& state, const at::Tensor& windows, const CalibrateOptions& options) {
+  if (state.Holds("dense")) return Calibrate(state.dense(), windows, options);
+  StreamedModel streamed(state.ModelPath("dense"), state.dtype(), state.device());
+  return Calibrate(streamed, windows, options);
+}
+
 // Refits what the plan cut, in `cut`, as the recipe says.
 void CompensateCut(RunState& state, const Plan& plan, Model& cut) {
   const RecipeEntry& entry = state.recipe().Entry("prune.compensate");
   const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
   if (compensator->Sequential()) {
     const Options& calibration = state.recipe().Entry("data.calibration").options;
-    CompensateSequentially(
-        state.dense(), plan,
-        {.windows = state.CalibrationWindows(),
-         .tokens = ParseTokenWeighting(calibration.Text("tokens")),
-         .outlier_ratio = calibration.Real("outlier_ratio")},
-        *compensator, cut);
+    CompensateSequentially(state.dense(), plan,
+                           {.windows = state.CalibrationWindows(),
+                            .tokens = ParseTokenWeighting(calibration.Text("tokens")),
+                            .outlier_ratio = calibration.Real("outlier_ratio")},
+                           *compensator, cut);
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(state.dense(), plan, LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors"),
                *compensator, cut);
@@ -143,7 +149,9 @@ std::string CalibrateStage(RunState& state) {
                        {"gradient_tokens", runs_backward ? options.gradient_tokens : 0}};
   return state.Stage("calibrate", inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
-    SaveStatistics(Calibrate(state.dense(), windows, options), output);
+    options.scratch = output.parent_path();
+    fs::create_directories(options.scratch);
+    SaveStatistics(CalibrateDense(state, windows, options), output);
     return {{"tokens", windows.numel()}};
   });
 }

@@ -84,7 +84,8 @@ class Obs final : public Scorer {
           fmt::format("obs: block {}: gradients of {} outputs of {}, the model has {}; calibrate this "
                       "model again",
                       input.block, found->second.size(0), RoleName(consumer), w.size(0)));
-    return w.t().matmul(found->second.matmul(w)) / static_cast<double>(input.statistics->gradient_tokens);
+    return w.t().matmul(found->second.to(at::kDouble).matmul(w)) /
+           static_cast<double>(input.statistics->gradient_tokens);
   }
 
   // own [n]: something of each column's weights and statistics. Not a number for the units where it is none, zero for

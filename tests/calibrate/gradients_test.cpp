@@ -9,6 +9,8 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/unit_space.h"
+#include "espalier/plan/ledger.h"
+#include "espalier/prune/cut.h"
 #include "espalier/score/scorer.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -88,7 +90,8 @@ double MassByDifferences(Model model, const Tensor& ids, int64_t block, UnitKind
 Statistics GradientSumsOf(const Model& model, const Tensor& ids, const GradientSums& wanted) {
   Statistics statistics;
   statistics.blocks.resize(static_cast<size_t>(model.config.L()));
-  AddGradientSums(model, ids, 1, wanted, statistics);
+  Scratch scratch;
+  AddGradientSums(model, ids, 1, wanted, scratch, statistics);
   return statistics;
 }
 
@@ -109,6 +112,34 @@ TEST(LossMass, IsTheSquaredSlopeOfTheLossUnderAFactorOnTheUnitForEveryFamily) {
       EXPECT_NEAR(measured[unit].item<double>() / expected, 1, 0.05) << name << " block " << block << " " << info.name;
     }
   }
+}
+
+// Six heads in three groups: heads 1 and 3 go, so that groups 0 and 1 have one head and group 2 two; so do value
+// channel 2 of group 0 and the first rotary pair of group 1.
+Model Ragged() {
+  const Model model = TinyModel(5, {.blocks = {{6, 3, 8}, {6, 3, 8}}});
+  Plan plan = KeepAll(model, {UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kQkPair});
+  for (BlockPlan& block : plan.blocks) {
+    std::erase_if(block.At(UnitKind::kQueryHead).kept, [](int64_t head) { return head == 1 || head == 3; });
+    std::erase(block.At(UnitKind::kValueChannel).kept, 2);
+    std::erase(block.At(UnitKind::kQkPair).kept, 2);
+  }
+  return CopyModel(Cut(model, plan), at::kDouble, at::kCPU);
+}
+
+TEST(LossMass, OfHeadsOfUnevenGroupsAndWidthsIsTheSquaredSlopeOfEachUnit) {
+  const Model model = Ragged();
+  const BlockConfig& sizes = model.config.blocks[1];
+  ASSERT_EQ(sizes.kv_of_head, (std::vector<int64_t>{0, 1, 2, 2}));
+  ASSERT_TRUE(sizes.Ragged());
+  const Tensor ids = RandomIds(6, 2, 5, model.config.V);
+  const Statistics statistics = GradientSumsOf(model, ids, {});
+  for (const UnitKind kind : {UnitKind::kKvGroup, UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kAttention})
+    for (int64_t unit = 0; unit < UnitSpace(model, 1, kind).size(); ++unit) {
+      const Tensor& measured = statistics.blocks[1].loss_mass.find(UnitKindName(kind))->second;
+      EXPECT_NEAR(measured[unit].item<double>() / MassByDifferences(model, ids, 1, kind, unit), 1, 0.05)
+          << UnitKindName(kind) << " " << unit;
+    }
 }
 
 TEST(LossMass, DoesNotDependOnTheBatchAndAddsUpWhenMerged) {

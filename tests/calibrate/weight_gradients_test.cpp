@@ -54,7 +54,7 @@ TEST(TaylorSums, AreThoseOfCentralDifferencesOfEachWeight) {
   const Tensor ids = RandomIds(6, 3, 5, model.config.V);
   Statistics statistics;
   statistics.blocks.resize(3);
-  AddTaylorSums(model, ids, statistics);
+  AddTaylorSums(model, ids, Scratch(), statistics);
   for (const auto& [block, kind, unit] : {std::tuple{0, UnitKind::kFfnChannel, 7},
                                           {1, UnitKind::kQueryHead, 2},
                                           {2, UnitKind::kValueChannel, 3},
@@ -70,7 +70,7 @@ TEST(TaylorSums, OfABlockAreThoseOfItsPartsAndOfEachPartThoseOfItsUnits) {
   const Model model = TinyModel(7);
   Statistics statistics;
   statistics.blocks.resize(3);
-  AddTaylorSums(model, RandomIds(8, 2, 8, model.config.V), statistics);
+  AddTaylorSums(model, RandomIds(8, 2, 8, model.config.V), Scratch(), statistics);
   for (const BlockStatistics& block : statistics.blocks) {
     EXPECT_TRUE(at::allclose(block.taylor.at("block"), block.taylor.at("attention") + block.taylor.at("ffn")));
     EXPECT_TRUE(at::allclose(block.taylor.at("attention"), block.taylor.at("kv_group").sum(0, true)));

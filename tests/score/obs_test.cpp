@@ -158,7 +158,7 @@ TEST(Obs, IsTheErrorOfARefitUnderEitherMetricForEveryKind) {
     const UnitSpace space(model, 1, kind);
     const Tensor w = model.blocks[1].At(space.consumer()).weight.to(at::kDouble);
     const Tensor h = InputSystem(block.At(space.consumer()), 0.01);
-    const Tensor g = block.gradient_products.find(RoleName(space.consumer()))->second / 128;
+    const Tensor g = block.gradient_products.find(RoleName(space.consumer()))->second.to(at::kDouble) / 128;
     for (const bool gradient : {true, false}) {
       const Tensor score = ObsScore(model, statistics, 1, kind, gradient ? "gradient" : "identity", false);
       for (int64_t unit = 0; unit < space.size(); ++unit) {

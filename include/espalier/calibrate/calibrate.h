@@ -1,28 +1,32 @@
 #pragma once
-// One pass over the calibration windows, block by block: memory holds one block's activations, whatever the model's
-// depth.
+// One pass over the calibration windows, block by block. Memory holds one block, its activations and its statistics,
+// whatever the model's depth and the number of windows: what grows with them is in files past a limit (scratch.h).
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <string_view>
 
+#include "espalier/calibrate/scratch.h"
 #include "espalier/calibrate/statistics.h"
-#include "espalier/model/model.h"
+#include "espalier/model/block_source.h"
 
 namespace espalier {
 
 struct CalibrateOptions {
   TokenWeighting tokens = TokenWeighting::kOrdinary;
-  double outlier_ratio = 64;        // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
-  bool products = false;            // also co-moments, for least squares
-  bool attention = false;           // also sink mass and gate scores of heads
-  bool influence = false;           // also cosines of what goes into sublayers and blocks and what comes out
-  bool gradients = false;           // also loss masses
-  bool gradient_products = false;   // also products of output gradients
-  bool weight_gradients = false;    // also Taylor sums
-  int64_t gradient_tokens = 12288;  // of the last three: whole windows
-  int64_t batch = 8;                // windows at a time
+  double outlier_ratio = 64;          // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
+  bool products = false;              // also co-moments, for least squares
+  bool attention = false;             // also sink mass and gate scores of heads
+  bool influence = false;             // also cosines of what goes into sublayers and blocks and what comes out
+  bool gradients = false;             // also loss masses
+  bool gradient_products = false;     // also products of output gradients
+  bool weight_gradients = false;      // also Taylor sums
+  int64_t gradient_tokens = 12288;    // of the last three: whole windows
+  int64_t batch = 8;                  // windows at a time
+  int64_t memory = Scratch::kMemory;  // bytes each of hidden states, of block inputs and of co-moments; the rest is in
+  std::filesystem::path scratch{};    // files in this folder, bitwise the same
 };
 
 // The words by which components ask for statistics (ComponentInfo::needs), and what they switch on. "moments" are
@@ -41,8 +45,9 @@ inline constexpr StatisticsNeed kStatisticsNeeds[] = {
     {"weight_gradients", &CalibrateOptions::weight_gradients},
 };
 
-// windows [S, T] int64. NumericError when an activation is not finite, naming block and site.
-Statistics Calibrate(const Model& model, const at::Tensor& windows, const CalibrateOptions& options);
+// windows [S, T] int64. NumericError when an activation is not finite, naming block and site. A streamed model is read
+// once for the moments and twice for each kind of gradients, with bitwise the same statistics.
+Statistics Calibrate(const BlockSource& source, const at::Tensor& windows, const CalibrateOptions& options);
 
 // NumericError naming block and site when a value is not finite.
 void CheckFinite(const at::Tensor& values, int64_t block, Site site);
@@ -75,7 +80,7 @@ class BlockTaps : public Observer {
   std::map<Site, at::Tensor> values_;
 };
 using VisitBlock = std::function<void(int64_t block, int64_t first_window, const BlockTaps& taps)>;
-void StreamBlocks(const Model& model, const at::Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                  const std::string& title, const VisitBlock& visit);
+void StreamBlocks(const BlockSource& source, const at::Tensor& windows, int64_t batch, const std::vector<Site>& sites,
+                  const std::string& title, const VisitBlock& visit, const Scratch& scratch = Scratch());
 
 }  // namespace espalier

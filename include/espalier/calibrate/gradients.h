@@ -7,8 +7,9 @@
 #include <map>
 #include <vector>
 
+#include "espalier/calibrate/scratch.h"
 #include "espalier/calibrate/statistics.h"
-#include "espalier/model/model.h"
+#include "espalier/model/block_source.h"
 
 namespace espalier {
 
@@ -33,10 +34,18 @@ BlockGradients BackwardBlock(const Model& model, int64_t block, const at::Tensor
                              const at::Tensor& output_gradient, const Rope& rope, const std::vector<Site>& sites,
                              const std::vector<at::Tensor>& leaves = {});
 
-// windows [S, T] int64. Blocks come last to first within a batch. Memory: the block inputs of one batch.
-using VisitGradients = std::function<void(int64_t block, const BlockGradients& gradients)>;
-void StreamGradients(const Model& model, const at::Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                     const VisitGradients& visit);
+// Where a backward pass over windows [S, T] int64 begins. Both tensors are as Scratch::Empty gives them.
+struct ForwardPass {
+  at::Tensor inputs;    // [L, S, T, C], what goes into each block
+  at::Tensor gradient;  // [S, T, C], OutputGradient of each batch
+};
+ForwardPass RunForward(const BlockSource& source, const at::Tensor& windows, int64_t batch, const Scratch& scratch);
+
+// windows [S, T] int64. Blocks come last to first, each with all batches in their order; `first_window` is the index of
+// the batch's first. A streamed model is read twice.
+using VisitGradients = std::function<void(int64_t block, int64_t first_window, const BlockGradients& gradients)>;
+void StreamGradients(const BlockSource& source, const at::Tensor& windows, int64_t batch,
+                     const std::vector<Site>& sites, const Scratch& scratch, const VisitGradients& visit);
 
 // What AddGradientSums measures.
 struct GradientSums {
@@ -47,15 +56,15 @@ struct GradientSums {
   // residual stream times the gradient there; for a rotary pair sum_j k_j dL/dk_j over its rows of w_k. Measured for
   // every kind but residual_channel.
   bool masses = true;
-  // For w_o and w_down the sum over tokens of g g^T [C, C] float64, g the gradient with respect to the consumer's
-  // output (after a post-norm's backward; without one it is the gradient with respect to what is added to the residual
-  // stream). Divided by the tokens it is the output factor of K-FAC's Fisher matrix (arXiv 1503.05671).
+  // For w_o and w_down the sum over tokens of g g^T [C, C] float32 (summed in float64), g the gradient with respect to
+  // the consumer's output (after a post-norm's backward; without one it is the gradient with respect to what is added
+  // to the residual stream). Divided by the tokens it is the output factor of K-FAC's Fisher matrix (arXiv 1503.05671).
   bool products = false;
 };
 
 // Adds to `statistics`, of which gradient_tokens grows by the tokens of windows [S, T]. NumericError naming the block
 // when a gradient is not finite.
-void AddGradientSums(const Model& model, const at::Tensor& windows, int64_t batch, const GradientSums& wanted,
-                     Statistics& statistics);
+void AddGradientSums(const BlockSource& source, const at::Tensor& windows, int64_t batch, const GradientSums& wanted,
+                     Scratch& scratch, Statistics& statistics);
 
 }  // namespace espalier

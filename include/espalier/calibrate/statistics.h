@@ -31,13 +31,15 @@ const std::vector<std::string>& TokenWeightingNames();
 // (1979) with weights in place of counts, so that adding tokens in batches or merging two halves gives what one pass
 // would.
 struct Moments {
-  int64_t count = 0;    // tokens
-  double weight = 0;    // their total; equals `count` when every token counts 1
-  at::Tensor mean;      // [n] float64
-  at::Tensor squares;   // [n] float64, weighted sum of squared deviations from the mean
-  at::Tensor max;       // [n] float64, largest absolute value, whatever its weight
-  at::Tensor max_at;    // [n, 2] int64, (sequence, position) of it
-  at::Tensor products;  // [n, n] float64, co-moment: weighted sum of deviations' products; undefined unless asked for
+  int64_t count = 0;   // tokens
+  double weight = 0;   // their total; equals `count` when every token counts 1
+  at::Tensor mean;     // [n] float64
+  at::Tensor squares;  // [n] float64, weighted sum of squared deviations from the mean
+  at::Tensor max;      // [n] float64, largest absolute value, whatever its weight
+  at::Tensor max_at;   // [n, 2] int64, (sequence, position) of it
+  // [n, n] float64, float32 once a block is calibrated: co-moment, the weighted sum of deviations' products; undefined
+  // unless asked for.
+  at::Tensor products;
 
   static Moments Empty(int64_t n, bool with_products);
   // x [N, n] with where [N, 2] int64 (sequence, position) of each row; any float dtype, CPU or device. weights [N]
@@ -56,7 +58,7 @@ struct SiteStatistics {
                      // refit from exploding on them (input_system.h)
 };
 
-// Named sums, [..] float64 on the CPU.
+// Named sums, [..] float64 on the CPU, unless said otherwise.
 using NamedSums = std::map<std::string, at::Tensor, std::less<>>;
 
 struct BlockStatistics {
@@ -64,7 +66,7 @@ struct BlockStatistics {
   SiteStatistics ffn_hidden;  // input of w_down; width F
   // By unit kind: [units], summed over gradient_tokens (gradients.h).
   NamedSums loss_mass{};
-  // By consumer ("w_o", "w_down"): [C, C], sum over gradient_tokens of g g^T (gradients.h).
+  // By consumer ("w_o", "w_down"): [C, C] float32, sum over gradient_tokens of g g^T (gradients.h).
   NamedSums gradient_products{};
   // By unit kind: [units, 3], first order, second order, mixed (weight_gradients.h). Not additive over tokens.
   NamedSums taylor{};
@@ -90,7 +92,8 @@ struct Statistics {
 };
 
 // Safetensors; co-moments and gradient products are stored in float32 (relative rounding 6e-8, far below the ridge),
-// all else in full. IoError when a file is none, or of an earlier version.
+// all else in full. IoError when a file is none, or of an earlier version. Of a file, large tensors are read when they
+// are used and are read-only (io/mapped.h): memory need not hold them all.
 void SaveStatistics(const Statistics& statistics, const std::filesystem::path& path);
 Statistics LoadStatistics(const std::filesystem::path& path);
 

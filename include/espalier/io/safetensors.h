@@ -3,6 +3,7 @@
 // Source: huggingface/safetensors README and safetensors/src/tensor.rs.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -51,6 +52,7 @@ struct TensorToStore {
   StoredType type = StoredType::kF32;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // row-major, little-endian
+  std::function<void()> written{};   // called after the last use of `bytes`
 };
 
 // Writes atomically, entries sorted by dtype (descending) then name, header padded to 8 bytes: the same content gives
