@@ -87,7 +87,7 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
                           const std::string& dense_key);
 RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, const std::vector<std::string>& leaks);
 
-// Whether the recipe's scorer or compensator reads statistics, and co-moments.
+// Whether the recipe's scorer, compensator or a protection rule reads statistics.
 bool NeedsStatistics(const Recipe& recipe);
 
 }  // namespace espalier

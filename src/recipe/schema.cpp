@@ -96,7 +96,10 @@ std::vector<SectionSpec> RunSchema() {
             .AtLeast(0),
         IntOption("min_ffn_channels", d.min_ffn_channels,
                   "FFN channels that a block keeps while its FFN stays; 0: the FFN may go by its width")
-            .AtLeast(0)},
+            .AtLeast(0),
+        IntOption("round_ffn_to", d.round_ffn_to,
+                  "FFN widths that stay are multiples of this, for fast kernels; 64 and 128 are usual")
+            .AtLeast(1)},
        "method",
        "allocator",
        false,

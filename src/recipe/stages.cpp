@@ -52,6 +52,8 @@ bool Needs(const ComponentInfo& info, std::string_view what) {
 }
 
 bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
+  for (const RecipeEntry& entry : recipe.List("protect"))
+    if (Needs(Registry<ProtectionRule>::Find(entry.name).info, what)) return true;
   return Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, what) ||
          Needs(Registry<Compensator>::Find(recipe.Entry("prune.compensate").name).info, what);
 }
@@ -88,12 +90,11 @@ void CompensateCut(RunState& state, const Plan& plan, Model& cut) {
   const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
   if (compensator->Sequential()) {
     const Options& calibration = state.recipe().Entry("data.calibration").options;
-    CompensateSequentially(
-        state.dense(), plan,
-        {.windows = state.CalibrationWindows(),
-         .tokens = ParseTokenWeighting(calibration.Text("tokens")),
-         .outlier_ratio = calibration.Real("outlier_ratio")},
-        *compensator, cut);
+    CompensateSequentially(state.dense(), plan,
+                           {.windows = state.CalibrationWindows(),
+                            .tokens = ParseTokenWeighting(calibration.Text("tokens")),
+                            .outlier_ratio = calibration.Real("outlier_ratio")},
+                           *compensator, cut);
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(state.dense(), plan, LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors"),
                *compensator, cut);
@@ -164,10 +165,12 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
   return state.Stage("plan", inputs, output, [&]() -> Json {
     const fs::path analyzed = state.folder() / "analyze" / "dense.json";
     const Phenomena phenomena = PhenomenaFromJson(ReadJson(analyzed), analyzed.string());
+    std::optional<Statistics> statistics;
+    if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
+    const ProtectionInput looked_at{state.dense().config, phenomena, statistics ? &*statistics : nullptr};
     std::vector<Protection> protections;
     for (const RecipeEntry& entry : recipe.List("protect"))
-      for (Protection& protection :
-           Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(state.dense().config, phenomena))
+      for (Protection& protection : Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(looked_at))
         protections.push_back(std::move(protection));
     PlanOptions options;
     options.scorer_name = recipe.Entry("prune.score").name;
@@ -179,11 +182,10 @@ std::string PlanStage(RunState& state, const std::string& analyze_key, const std
     options.remove = recipe.Entry("prune.budget").options.Real("remove");
     options.min_kv_groups = recipe.Entry("prune.allocate").options.Int("min_kv_groups");
     options.min_ffn_channels = recipe.Entry("prune.allocate").options.Int("min_ffn_channels");
+    options.round_ffn_to = recipe.Entry("prune.allocate").options.Int("round_ffn_to");
     options.compensation_adds_bias =
         Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)
             ->AddsBias();
-    std::optional<Statistics> statistics;
-    if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
     Plan plan = MakePlan(state.dense(), statistics ? &*statistics : nullptr,
                          *Registry<Scorer>::Create(options.scorer_name, recipe.Entry("prune.score").options),
                          *Registry<Allocator>::Create(options.allocator_name, recipe.Entry("prune.allocate").options),
