@@ -9,6 +9,7 @@
 
 #include "espalier/plan/ledger.h"
 #include "round_widths.h"
+#include "swaps.h"
 
 namespace espalier {
 namespace {
@@ -67,7 +68,8 @@ class Planner {
  public:
   Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
           const PlanOptions& options)
-      : model_(model), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
+      : model_(model), statistics_(statistics), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
+    ESPALIER_CHECK(options.swaps == 0 || statistics != nullptr, "swaps need statistics");
     for (const UnitKind kind : options.kinds)
       for (const int64_t block : BlocksOf(model, kind)) {
         UnitGroup group{block, kind, {}};
@@ -104,9 +106,11 @@ class Planner {
     const AllocationInput input = Input();
     Ledger allocated = intact;
     allocator_.Allocate(input, allocated);
-    const Ledger ledger = options_.round_ffn_to > 1
-                              ? RoundFfnWidths(options_.round_ffn_to, allocator_, input, intact, allocated)
-                              : allocated;
+    const Ledger rounded = options_.round_ffn_to > 1
+                               ? RoundFfnWidths(options_.round_ffn_to, allocator_, input, intact, allocated)
+                               : allocated;
+    const Ledger ledger =
+        options_.swaps > 0 ? SwapFfnChannels(options_.swaps, model_, *statistics_, groups_, intact, rounded) : rounded;
     Plan plan;
     ledger.ListKept(options_.kinds, plan);
     plan.dense = dense_;
@@ -141,6 +145,7 @@ class Planner {
   double Whole() const { return static_cast<double>(Measure(dense_, options_.budget_of)); }
 
   const Model& model_;
+  const Statistics* statistics_;
   const Allocator& allocator_;
   PlanOptions options_;
   Cost dense_;

@@ -7,6 +7,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/random.h"
+#include "support/allocators.h"
 #include "support/support.h"
 
 namespace espalier {
@@ -281,7 +282,7 @@ TEST_P(EveryAllocator, TakesTheLeastImportantUnitsOfAGroup) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Registered, EveryAllocator, testing::ValuesIn(Registry<Allocator>::Names()),
+INSTANTIATE_TEST_SUITE_P(Registered, EveryAllocator, testing::ValuesIn(AllocatorsByScore()),
                          [](const testing::TestParamInfo<std::string>& test) { return test.param; });
 
 }  // namespace

@@ -20,6 +20,7 @@ struct PlanOptions {
   std::optional<int64_t> amount;               // instead of the share, where that is of another model
   int64_t min_kv_groups = 1, min_ffn_channels = 1;
   int64_t round_ffn_to = 1;  // kept FFN widths: multiples of it, all that there are, or none
+  int64_t swaps = 0;         // exchanges of FFN channels a block at most; needs co-moments
   // For allocators that run the model: it cut to a plan and, where that is cheap, compensated.
   std::function<Model(const Plan&)> prune = {};
   bool compensation_adds_bias = false;  // w_o and w_down that lose columns gain a bias
