@@ -44,10 +44,10 @@ class Global final : public Allocator {
  public:
   explicit Global(const std::string& normalize) : standardise_(normalize == "zscore"), per_cost_(normalize == "cost") {}
 
-  int64_t Allocate(const std::vector<UnitGroup>& groups, int64_t target, Savings& savings) const override {
-    const std::map<UnitKind, Scale> sublayers = SublayerScales(groups);
+  int64_t Allocate(const AllocationInput& input, Savings& savings) const override {
+    const std::map<UnitKind, Scale> sublayers = SublayerScales(input.groups);
     std::vector<Candidate> candidates;
-    for (const UnitGroup& group : groups) {
+    for (const UnitGroup& group : input.groups) {
       const auto shared = sublayers.find(group.kind);
       const Scale scale = shared == sublayers.end() ? ScaleOf(group.score) : shared->second;
       const at::Tensor score =
@@ -62,7 +62,7 @@ class Global final : public Allocator {
                      [](const Candidate& a, const Candidate& b) { return a.score < b.score; });
     std::vector<Unit> order;
     for (const Candidate& candidate : candidates) order.push_back(candidate.unit);
-    return RemoveInOrder(order, target, savings);
+    return RemoveInOrder(order, input.target, savings);
   }
 
  private:

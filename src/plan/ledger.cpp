@@ -173,6 +173,10 @@ bool Ledger::Breaks(const Unit& unit) const {
                      [&](const Unit& kept) { return !Stays(kept); });
 }
 
+std::unique_ptr<Savings> Ledger::Clone() const {
+  return std::make_unique<Ledger>(*this);
+}
+
 std::optional<int64_t> Ledger::Of(const Unit& unit) const {
   if (!Stays(unit) || protected_.contains(unit)) return std::nullopt;
   const int64_t before = CostAround(unit).*measure_;

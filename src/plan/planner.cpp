@@ -8,6 +8,8 @@
 #include <map>
 
 #include "espalier/plan/ledger.h"
+#include "round_widths.h"
+#include "swaps.h"
 
 namespace espalier {
 namespace {
@@ -66,21 +68,27 @@ class Planner {
  public:
   Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
           const PlanOptions& options)
-      : model_(model), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
+      : model_(model), statistics_(statistics), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
+    ESPALIER_CHECK(options.swaps == 0 || statistics != nullptr, "swaps need statistics");
     for (const UnitKind kind : options.kinds)
       for (const int64_t block : BlocksOf(model, kind)) {
         UnitGroup group{block, kind, {}};
-        group.score =
-            CheckedScore(scorer, options.scorer_name, {model, block, kind, statistics, options.windows, options.remove});
+        group.score = CheckedScore(scorer, options.scorer_name,
+                                   {model, block, kind, statistics, options.windows, options.remove});
         groups_.push_back(std::move(group));
       }
+  }
+
+  // In the budget's measure.
+  int64_t Amount() const {
+    return options_.amount ? *options_.amount : static_cast<int64_t>(options_.remove * Whole());
   }
 
   // Throws when the budget is out of reach.
   void CheckReach(const std::vector<Protection>& protections) const {
     const double whole = Whole();
     const auto reach = static_cast<double>(ReachOf(model_, options_, protections).saving);
-    if (reach >= options_.remove * whole) return;
+    if (reach >= (options_.amount ? static_cast<double>(*options_.amount) : options_.remove * whole)) return;
     PlanOptions without_minimums = options_;
     without_minimums.min_kv_groups = without_minimums.min_ffn_channels = 0;
     const auto by_minimum =
@@ -94,8 +102,15 @@ class Planner {
   }
 
   Plan Allocate(const std::vector<Protection>& protections) const {
-    Ledger ledger = ProtectedLedger(model_, options_, protections);
-    allocator_.Allocate(groups_, static_cast<int64_t>(options_.remove * Whole()), ledger);
+    const Ledger intact = ProtectedLedger(model_, options_, protections);
+    const AllocationInput input = Input();
+    Ledger allocated = intact;
+    allocator_.Allocate(input, allocated);
+    const Ledger rounded = options_.round_ffn_to > 1
+                               ? RoundFfnWidths(options_.round_ffn_to, allocator_, input, intact, allocated)
+                               : allocated;
+    const Ledger ledger =
+        options_.swaps > 0 ? SwapFfnChannels(options_.swaps, model_, *statistics_, groups_, intact, rounded) : rounded;
     Plan plan;
     ledger.ListKept(options_.kinds, plan);
     plan.dense = dense_;
@@ -114,9 +129,23 @@ class Planner {
   }
 
  private:
+  AllocationInput Input() const {
+    AllocationInput input{groups_, Amount(), &model_, options_.windows, {}};
+    if (options_.prune)
+      input.prune = [this](const std::vector<Unit>& removed) {
+        Ledger ledger(model_);
+        for (const Unit& unit : removed) ledger.Remove(unit);
+        Plan plan;
+        ledger.ListKept(options_.kinds, plan);
+        return options_.prune(plan);
+      };
+    return input;
+  }
+
   double Whole() const { return static_cast<double>(Measure(dense_, options_.budget_of)); }
 
   const Model& model_;
+  const Statistics* statistics_;
   const Allocator& allocator_;
   PlanOptions options_;
   Cost dense_;

@@ -28,10 +28,10 @@ Member MemberOf(const UnitGroup& group, const Savings& savings) {
 
 class Uniform final : public Allocator {
  public:
-  int64_t Allocate(const std::vector<UnitGroup>& groups, int64_t target, Savings& savings) const override {
+  int64_t Allocate(const AllocationInput& input, Savings& savings) const override {
     std::vector<Member> members;
     double total = 0;
-    for (const UnitGroup& group : groups) {
+    for (const UnitGroup& group : input.groups) {
       if (group.size() == 0) continue;
       members.push_back(MemberOf(group, savings));
       total += static_cast<double>(members.back().cost);
@@ -43,8 +43,8 @@ class Uniform final : public Allocator {
       if (member->cost > 0) by_block[member->block].push_back(&*member);
     int64_t saved = 0;
     for (const auto& [block, of_block] : by_block)
-      saved += RemoveShare(of_block, static_cast<double>(target) / total, target - saved, savings);
-    return saved + FillUp(members, target - saved, savings);
+      saved += RemoveShare(of_block, static_cast<double>(input.target) / total, input.target - saved, savings);
+    return saved + FillUp(members, input.target - saved, savings);
   }
 
  private:

@@ -42,7 +42,8 @@ class Keep final : public ProtectionRule {
     for (const std::string& text : units) units_.push_back(ParseUnit(text));
   }
 
-  std::vector<Protection> Protect(const ModelConfig& model, const Phenomena&) const override {
+  std::vector<Protection> Protect(const ProtectionInput& input) const override {
+    const ModelConfig& model = input.model;
     std::vector<Protection> protections;
     for (const Unit& unit : units_) {
       if (unit.block >= model.L())

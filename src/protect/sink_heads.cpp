@@ -16,7 +16,9 @@ class SinkHeads final : public ProtectionRule {
   explicit SinkHeads(const Options& options)
       : heads_(options.Text("heads")), mass_(options.Real("mass")), written_(options.Real("written")) {}
 
-  std::vector<Protection> Protect(const ModelConfig& model, const Phenomena& phenomena) const override {
+  std::vector<Protection> Protect(const ProtectionInput& input) const override {
+    const ModelConfig& model = input.model;
+    const Phenomena& phenomena = input.phenomena;
     // A head, and with it its group and the attention that it is in, for plans that cut those.
     std::map<Unit, std::string> units;
     for (size_t l = 0; l < phenomena.blocks.size() && l < model.blocks.size(); ++l) {

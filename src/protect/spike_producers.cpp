@@ -16,7 +16,8 @@ class SpikeProducers final : public ProtectionRule {
  public:
   explicit SpikeProducers(bool consumers) : consumers_(consumers) {}
 
-  std::vector<Protection> Protect(const ModelConfig&, const Phenomena& phenomena) const override {
+  std::vector<Protection> Protect(const ProtectionInput& input) const override {
+    const Phenomena& phenomena = input.phenomena;
     std::vector<Protection> protections;
     for (const SpikeNeuron& neuron : phenomena.neurons) {
       if (neuron.role == NeuronRole::kStepDown && !consumers_) continue;

@@ -12,7 +12,8 @@ namespace {
 
 class SuperWeights final : public ProtectionRule {
  public:
-  std::vector<Protection> Protect(const ModelConfig&, const Phenomena& phenomena) const override {
+  std::vector<Protection> Protect(const ProtectionInput& input) const override {
+    const Phenomena& phenomena = input.phenomena;
     std::vector<Protection> protections;
     std::set<Unit> seen;
     for (const SuperWeight& weight : phenomena.super_weights)

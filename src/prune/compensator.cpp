@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "espalier/core/log.h"
 #include "refit.h"
 
@@ -24,16 +26,16 @@ void CheckRepair(const Repair& repair, int64_t l, Role consumer) {
 
 bool LosesInputs(const RefitContext& context, int64_t l, Role consumer) {
   const Linear& dense = Dense(context, l, consumer);
-  return dense.defined() &&
-         std::ssize(context.ledger.Kept(l, consumer, Axis::kColumns)) != dense.weight.size(1);
+  return dense.defined() && std::ssize(context.ledger.Kept(l, consumer, Axis::kColumns)) != dense.weight.size(1);
 }
 
 Repair FitConsumer(const RefitContext& context, int64_t l, Role consumer, const RefitData& data) {
   const Linear& dense = Dense(context, l, consumer);
   const int64_t measured = data.inputs.counted.mean.size(0);
   if (measured != dense.weight.size(1))
-    throw ShapeError(fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again",
-                                 l, measured, RoleName(consumer), dense.weight.size(1)));
+    throw ShapeError(
+        fmt::format("block {}: statistics of {} inputs of {}, the model has {}; calibrate this model again", l,
+                    measured, RoleName(consumer), dense.weight.size(1)));
   Repair repair;
   try {
     repair = context.compensator.Fit(dense, data, context.ledger.Kept(l, consumer, Axis::kColumns));
@@ -59,8 +61,9 @@ void WriteRepair(const RefitContext& context, int64_t l, Role consumer, const Re
 }
 
 void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator,
-                Model& cut) {
-  Progress progress("compensate", model.config.L());
+                Model& cut, bool quiet) {
+  std::optional<Progress> progress;
+  if (!quiet) progress.emplace("compensate", model.config.L());
   const Ledger ledger = LedgerOf(model, plan);
   const RefitContext context{model, ledger, compensator, cut};
   for (int64_t l = 0; l < model.config.L(); ++l) {
@@ -68,7 +71,7 @@ void Compensate(const Model& model, const Plan& plan, const Statistics& statisti
       if (LosesInputs(context, l, consumer))
         WriteRepair(context, l, consumer,
                     FitConsumer(context, l, consumer, statistics.blocks.at(static_cast<size_t>(l)).At(consumer)));
-    progress.Step();
+    if (progress) progress->Step();
   }
   CheckShapes(cut);
 }

@@ -25,12 +25,8 @@ class Runner {
     const std::string dense_key = "dense";
     const std::string analyze_key = AnalyzeStage(state_, "dense", dense_key);
     if (Ends("analyze")) return unfinished;
-    const std::string calibrate_key = NeedsStatistics(state_.recipe()) ? CalibrateStage(state_) : "";
-    if (Ends("calibrate")) return unfinished;
-    const std::string plan_key = PlanStage(state_, analyze_key, calibrate_key);
-    if (Ends("plan")) return unfinished;
-    const std::string prune_key = PruneStage(state_, plan_key, calibrate_key);
-    if (Ends("prune")) return unfinished;
+    const std::string prune_key = Prune(analyze_key);
+    if (prune_key.empty() || Ends("prune")) return unfinished;
     std::vector<std::pair<std::string, std::string>> models = {{"dense", dense_key}, {"pruned", prune_key}};
     if (heals) models.emplace_back("healed", HealStage(state_, prune_key));
     if (Ends("heal")) return unfinished;
@@ -49,6 +45,23 @@ class Runner {
   }
 
  private:
+  // Step by step. Empty when `until` ends the run before.
+  std::string Prune(const std::string& analyze_key) {
+    const int64_t steps = state_.recipe().Entry("prune.schedule").options.Int("steps");
+    std::vector<std::string> plan_keys;
+    std::string prune_key;
+    for (PruneStep step{1, steps}; step.number <= steps; ++step.number) {
+      const std::string calibrate_key = NeedsStatistics(state_.recipe()) ? CalibrateStage(state_, step, prune_key) : "";
+      if (Ends("calibrate")) return "";
+      plan_keys.push_back(PlanStage(state_, step, analyze_key, calibrate_key, prune_key));
+      if (step.Last() && steps > 1) ComposeStage(state_, steps, plan_keys);
+      if (step.Last() && Ends("plan")) return "";
+      prune_key = PruneStage(state_, step, plan_keys.back(), calibrate_key);
+      if (step.number > 1) state_.ForgetModel(step.Input());
+    }
+    return prune_key;
+  }
+
   bool Ends(const std::string& stage) const { return options_.until == stage; }
 
   const RunOptions& options_;

@@ -51,6 +51,24 @@ void WriteResolvedRecipe(const Recipe& recipe, const fs::path& folder) {
             (named ? "" : fmt::format("name: {}\n", folder.filename().string())) + recipe.ToYaml());
 }
 
+std::string PruneStep::Input() const {
+  return number == 1 ? "dense" : fmt::format("step-{}", number - 1);
+}
+std::string PruneStep::Output() const {
+  return Last() ? "pruned" : fmt::format("step-{}", number);
+}
+std::string PruneStep::Stage(const std::string& name) const {
+  return of == 1 ? name : fmt::format("{}.{}", name, number);
+}
+// The first step's are those of a run without steps.
+fs::path PruneStep::Statistics() const {
+  return fs::path("calibrate") /
+         (number == 1 ? "statistics.safetensors" : fmt::format("statistics-step-{}.safetensors", number));
+}
+fs::path PruneStep::Plan() const {
+  return of == 1 ? "plan.json" : fmt::format("plan-step-{}.json", number);
+}
+
 RunState::RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing)
     : recipe_(recipe),
       options_(options),
@@ -65,8 +83,10 @@ RunState::RunState(const Recipe& recipe, const RunOptions& options, Sharing shar
   bool forget = false;
   for (const std::string& stage : StageNames()) {
     forget = forget || stage == options.from;
-    if (forget && !options.dry_run)
-      for (const std::string model : {"", ".dense", ".pruned", ".healed"}) manifest_.Forget(stage + model);
+    if (!forget || options.dry_run) continue;
+    for (const std::string model : {"", ".dense", ".pruned", ".healed"}) manifest_.Forget(stage + model);
+    for (int64_t step = 1; step <= recipe.Entry("prune.schedule").options.Int("steps"); ++step)
+      manifest_.Forget(fmt::format("{}.{}", stage, step));
   }
 }
 

@@ -35,6 +35,18 @@ struct Sharing {
 // Whether a stage's key has the seed in it. Evaluation draws nothing, so that runs with several seeds share it.
 enum class Seeded { kYes, kNo };
 
+// One of the equal shares in which prune.schedule takes the budget: calibrate, plan, prune, on what the step before
+// left.
+struct PruneStep {
+  int64_t number = 1, of = 1;
+  bool Last() const { return number == of; }
+  std::string Input() const;                         // the model that is pruned: "dense", then "step-1"
+  std::string Output() const;                        // "step-1", in the end "pruned"
+  std::string Stage(const std::string& name) const;  // "plan.1"; "plan" without steps
+  std::filesystem::path Statistics() const;          // in the run's folder
+  std::filesystem::path Plan() const;
+};
+
 class RunState {
  public:
   RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing = {});
@@ -53,6 +65,7 @@ class RunState {
   bool Holds(const std::string& name) const { return models_.contains(name); }  // in memory
   // A stage hands over what it has just written and checked, so that it is not read again.
   void KeepModel(const std::string& name, Model model);
+  void ForgetModel(const std::string& name) { models_.erase(name); }  // from memory
   std::filesystem::path ModelPath(const std::string& name) const;
 
   const Corpus& calibration_corpus();
@@ -103,15 +116,19 @@ void CheckScorer(const Recipe& recipe);
 
 // The stages, in order. Each returns its key.
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key);
-std::string CalibrateStage(RunState& state);
-std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key);
-std::string PruneStage(RunState& state, const std::string& plan_key, const std::string& calibrate_key);
+std::string CalibrateStage(RunState& state, const PruneStep& step, const std::string& previous_key);
+std::string PlanStage(RunState& state, const PruneStep& step, const std::string& analyze_key,
+                      const std::string& calibrate_key, const std::string& previous_key);
+// plan.json from the plans of all steps.
+std::string ComposeStage(RunState& state, int64_t steps, const std::vector<std::string>& plan_keys);
+std::string PruneStage(RunState& state, const PruneStep& step, const std::string& plan_key,
+                       const std::string& calibrate_key);
 std::string HealStage(RunState& state, const std::string& prune_key);
 std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,
                           const std::string& dense_key);
 RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, const std::vector<std::string>& leaks);
 
-// Whether the recipe's scorer or compensator reads statistics, and co-moments.
+// Whether the recipe's scorer, compensator or a protection rule reads statistics.
 bool NeedsStatistics(const Recipe& recipe);
 
 }  // namespace espalier

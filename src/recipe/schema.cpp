@@ -108,6 +108,17 @@ std::vector<SectionSpec> RunSchema() {
        ""},
       {"prune.score", kComponent, "Importance of units", {}, "method", "scorer", false, "wifv"},
       {"prune.budget", kMap, "How much goes", BudgetOptions(), "", "", true, ""},
+      {"prune.schedule",
+       kMap,
+       "In how many goes",
+       {IntOption(
+            "steps", 1,
+            "Equal shares of the budget, each calibrated, planned, cut and compensated on what the one before left")
+            .Between(1, 1000)},
+       "",
+       "",
+       false,
+       ""},
       {"prune.allocate",
        kComponent,
        "Where it goes",
@@ -116,6 +127,14 @@ std::vector<SectionSpec> RunSchema() {
             .AtLeast(0),
         IntOption("min_ffn_channels", d.min_ffn_channels,
                   "FFN channels that a block keeps while its FFN stays; 0: the FFN may go by its width")
+            .AtLeast(0),
+        IntOption("round_ffn_to", d.round_ffn_to,
+                  "FFN widths that stay are multiples of this, for fast kernels; 64 and 128 are usual")
+            .AtLeast(1),
+        IntOption(
+            "swaps", d.swaps,
+            "Then exchange kept and removed FFN channels, at most so many a block, while the least-squares cost of "
+            "the removal falls (OSSCAR, arXiv 2403.12983)")
             .AtLeast(0)},
        "method",
        "allocator",

@@ -15,6 +15,7 @@
 #include "espalier/heal/trainer.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
+#include "espalier/plan/compose.h"
 #include "espalier/plan/planner.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
@@ -52,6 +53,9 @@ bool Needs(const ComponentInfo& info, std::string_view what) {
 }
 
 bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
+  if (recipe.Entry("prune.allocate").options.Int("swaps") > 0 && what == "products") return true;
+  for (const RecipeEntry& entry : recipe.List("protect"))
+    if (Needs(Registry<ProtectionRule>::Find(entry.name).info, what)) return true;
   return Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, what) ||
          Needs(Registry<Compensator>::Find(recipe.Entry("prune.compensate").name).info, what);
 }
@@ -83,27 +87,99 @@ Json CurveJson(const HealCurve& curve) {
 }
 
 // From memory when the model is there, else block by block from its checkpoint: bitwise the same.
-Statistics CalibrateDense(RunState& state, const at::Tensor& windows, const CalibrateOptions& options) {
-  if (state.Holds("dense")) return Calibrate(state.dense(), windows, options);
-  StreamedModel streamed(state.ModelPath("dense"), state.dtype(), state.device());
+Statistics CalibrateModel(RunState& state, const std::string& name, const at::Tensor& windows,
+                          const CalibrateOptions& options) {
+  if (state.Holds(name)) return Calibrate(state.ModelNamed(name), windows, options);
+  StreamedModel streamed(state.ModelPath(name), state.dtype(), state.device());
   return Calibrate(streamed, windows, options);
 }
 
-// Refits what the plan cut, in `cut`, as the recipe says.
-void CompensateCut(RunState& state, const Plan& plan, Model& cut) {
+// Refits what the plan cut of `model`, in `cut`, as the recipe says.
+void CompensateCut(RunState& state, const Model& model, const Plan& plan, const fs::path& statistics, Model& cut) {
   const RecipeEntry& entry = state.recipe().Entry("prune.compensate");
   const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
   if (compensator->Sequential()) {
     const Options& calibration = state.recipe().Entry("data.calibration").options;
-    CompensateSequentially(state.dense(), plan,
+    CompensateSequentially(model, plan,
                            {.windows = state.CalibrationWindows(),
                             .tokens = ParseTokenWeighting(calibration.Text("tokens")),
                             .outlier_ratio = calibration.Real("outlier_ratio")},
                            *compensator, cut);
   } else if (NeedsStatistics(state.recipe())) {
-    Compensate(state.dense(), plan, LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors"),
-               *compensator, cut);
+    Compensate(model, plan, LoadStatistics(state.folder() / statistics), *compensator, cut);
   }
+}
+
+Plan ReadPlan(const RunState& state, const fs::path& name) {
+  const fs::path path = state.folder() / name;
+  return PlanFromJson(ReadJson(path), path.string());
+}
+
+// What the first `steps` steps of a schedule remove together.
+Plan PlanOfSteps(const RunState& state, int64_t steps, int64_t of) {
+  Plan plan = ReadPlan(state, PruneStep{1, of}.Plan());
+  for (int64_t number = 2; number <= steps; ++number)
+    plan = Compose(plan, ReadPlan(state, PruneStep{number, of}.Plan()));
+  return plan;
+}
+
+// The rules look at the dense model; what they name is then found in the model at hand.
+std::vector<Protection> ProtectionsOf(RunState& state, const PruneStep& step) {
+  const fs::path analyzed = state.folder() / "analyze" / "dense.json";
+  const Phenomena phenomena = PhenomenaFromJson(ReadJson(analyzed), analyzed.string());
+  std::optional<Statistics> statistics;
+  if (NeedsStatistics(state.recipe())) statistics = LoadStatistics(state.folder() / PruneStep().Statistics());
+  const ProtectionInput input{state.dense().config, phenomena, statistics ? &*statistics : nullptr};
+  std::vector<Protection> protections;
+  for (const RecipeEntry& entry : state.recipe().List("protect"))
+    for (Protection& protection : Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(input))
+      protections.push_back(std::move(protection));
+  if (step.number == 1) return protections;
+  return Renumber(state.dense(), PlanOfSteps(state, step.number - 1, step.of), protections);
+}
+
+// What a step takes: what is missing to its part of the budget, whatever the steps before it left over.
+void TakeStep(const Model& dense, const Model& model, const PruneStep& step, PlanOptions& options) {
+  if (step.of == 1) return;
+  const int64_t whole = Measure(DenseCost(dense), options.budget_of);
+  const int64_t current = Measure(DenseCost(model), options.budget_of);
+  const auto due = static_cast<int64_t>(options.remove * static_cast<double>(whole) * static_cast<double>(step.number) /
+                                        static_cast<double>(step.of));
+  options.amount = std::max<int64_t>(0, due - (whole - current));
+  options.remove = static_cast<double>(*options.amount) / static_cast<double>(current);
+}
+
+PlanOptions PlanOptionsFrom(const Recipe& recipe) {
+  const Options& allocate = recipe.Entry("prune.allocate").options;
+  const RecipeEntry& compensate = recipe.Entry("prune.compensate");
+  PlanOptions options;
+  options.scorer_name = recipe.Entry("prune.score").name;
+  options.allocator_name = recipe.Entry("prune.allocate").name;
+  for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
+    options.kinds.push_back(ParseUnitKind(kind));
+  options.budget_of = recipe.Entry("prune.budget").options.Text("of");
+  options.remove = recipe.Entry("prune.budget").options.Real("remove");
+  options.min_kv_groups = allocate.Int("min_kv_groups");
+  options.min_ffn_channels = allocate.Int("min_ffn_channels");
+  options.round_ffn_to = allocate.Int("round_ffn_to");
+  options.swaps = allocate.Int("swaps");
+  options.compensation_adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
+  return options;
+}
+
+// A model cut to a plan that an allocator tries. Compensated where that takes no pass over the model.
+Model Trial(const Recipe& recipe, const Model& model, const std::optional<Statistics>& statistics, const Plan& plan) {
+  const RecipeEntry& entry = recipe.Entry("prune.compensate");
+  const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
+  Model cut = Cut(model, plan);
+  if (statistics && !compensator->Sequential()) Compensate(model, plan, *statistics, *compensator, cut, /*quiet=*/true);
+  return cut;
+}
+
+Json PlanFacts(const Plan& plan) {
+  return {{"requested", plan.requested_share},
+          {"achieved", plan.achieved_share},
+          {"protected", plan.protected_units.size()}};
 }
 
 }  // namespace
@@ -128,8 +204,8 @@ std::string AnalyzeStage(RunState& state, const std::string& model_name, const s
   });
 }
 
-std::string CalibrateStage(RunState& state) {
-  const fs::path output = state.folder() / "calibrate" / "statistics.safetensors";
+std::string CalibrateStage(RunState& state, const PruneStep& step, const std::string& previous_key) {
+  const fs::path output = state.folder() / step.Statistics();
   const Options& recipe = state.recipe().Entry("data.calibration").options;
   CalibrateOptions options;
   options.tokens = ParseTokenWeighting(recipe.Text("tokens"));
@@ -142,83 +218,85 @@ std::string CalibrateStage(RunState& state) {
     needs.push_back(need.name);
   }
   const bool runs_backward = options.gradients || options.gradient_products || options.weight_gradients;
+  // The first step's is that of a run without steps.
   const Json inputs = {{"data", CalibrationData(state)},
+                       {"model", previous_key},
                        {"tokens", TokenWeightingName(options.tokens)},
                        {"outlier_ratio", options.outlier_ratio},
                        {"needs", needs},
                        {"gradient_tokens", runs_backward ? options.gradient_tokens : 0}};
-  return state.Stage("calibrate", inputs, output, [&]() -> Json {
+  return state.Stage(step.number == 1 ? "calibrate" : step.Stage("calibrate"), inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
     options.scratch = output.parent_path();
     fs::create_directories(options.scratch);
-    SaveStatistics(CalibrateDense(state, windows, options), output);
+    SaveStatistics(CalibrateModel(state, step.Input(), windows, options), output);
     return {{"tokens", windows.numel()}};
   });
 }
 
-std::string PlanStage(RunState& state, const std::string& analyze_key, const std::string& calibrate_key) {
+std::string PlanStage(RunState& state, const PruneStep& step, const std::string& analyze_key,
+                      const std::string& calibrate_key, const std::string& previous_key) {
   const Recipe& recipe = state.recipe();
-  const fs::path output = state.folder() / "plan.json";
-  const bool runs_model = Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, "windows");
+  const RecipeEntry &score = recipe.Entry("prune.score"), &allocate = recipe.Entry("prune.allocate");
+  const fs::path output = state.folder() / step.Plan();
+  const RecipeEntry& compensate = recipe.Entry("prune.compensate");
+  const bool tries = Needs(Registry<Allocator>::Find(allocate.name).info, "windows");
+  const bool runs_model = tries || Needs(Registry<Scorer>::Find(score.name).info, "windows");
   const Json inputs = {{"analyze", analyze_key},
+                       {"step", {step.number, step.of}},
+                       {"previous", previous_key},
                        {"windows", runs_model ? CalibrationData(state) : Json()},
                        {"calibrate", calibrate_key},
                        {"protect", ListJson(recipe.List("protect"))},
                        {"units", recipe.Entry("prune").options.ToJson()},
-                       {"score", EntryJson(recipe.Entry("prune.score"))},
+                       {"score", EntryJson(score)},
                        {"budget", recipe.Entry("prune.budget").options.ToJson()},
-                       {"allocate", EntryJson(recipe.Entry("prune.allocate"))},
-                       {"compensate", recipe.Entry("prune.compensate").name}};
-  return state.Stage("plan", inputs, output, [&]() -> Json {
-    const fs::path analyzed = state.folder() / "analyze" / "dense.json";
-    const Phenomena phenomena = PhenomenaFromJson(ReadJson(analyzed), analyzed.string());
-    std::vector<Protection> protections;
-    for (const RecipeEntry& entry : recipe.List("protect"))
-      for (Protection& protection :
-           Registry<ProtectionRule>::Create(entry.name, entry.options)->Protect(state.dense().config, phenomena))
-        protections.push_back(std::move(protection));
-    PlanOptions options;
-    options.scorer_name = recipe.Entry("prune.score").name;
-    options.allocator_name = recipe.Entry("prune.allocate").name;
-    for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
-      options.kinds.push_back(ParseUnitKind(kind));
+                       {"allocate", EntryJson(allocate)},
+                       {"compensate", tries ? EntryJson(compensate) : Json(compensate.name)}};
+  return state.Stage(step.Stage("plan"), inputs, output, [&]() -> Json {
+    const Model& model = state.ModelNamed(step.Input());
+    PlanOptions options = PlanOptionsFrom(recipe);
+    TakeStep(state.dense(), model, step, options);
     if (runs_model) options.windows = state.CalibrationWindows();
-    options.budget_of = recipe.Entry("prune.budget").options.Text("of");
-    options.remove = recipe.Entry("prune.budget").options.Real("remove");
-    options.min_kv_groups = recipe.Entry("prune.allocate").options.Int("min_kv_groups");
-    options.min_ffn_channels = recipe.Entry("prune.allocate").options.Int("min_ffn_channels");
-    options.compensation_adds_bias =
-        Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)
-            ->AddsBias();
     std::optional<Statistics> statistics;
-    if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / "calibrate" / "statistics.safetensors");
-    Plan plan = MakePlan(state.dense(), statistics ? &*statistics : nullptr,
-                         *Registry<Scorer>::Create(options.scorer_name, recipe.Entry("prune.score").options),
-                         *Registry<Allocator>::Create(options.allocator_name, recipe.Entry("prune.allocate").options),
-                         protections, options);
+    if (NeedsStatistics(recipe)) statistics = LoadStatistics(state.folder() / step.Statistics());
+    options.prune = [&](const Plan& trial) { return Trial(recipe, model, statistics, trial); };
+    Plan plan =
+        MakePlan(model, statistics ? &*statistics : nullptr, *Registry<Scorer>::Create(score.name, score.options),
+                 *Registry<Allocator>::Create(allocate.name, allocate.options), ProtectionsOf(state, step), options);
     plan.model_sha256 = state.base().at("model").get<std::string>();
     WriteJson(output, PlanToJson(plan));
-    return {{"requested", plan.requested_share},
-            {"achieved", plan.achieved_share},
-            {"protected", plan.protected_units.size()}};
+    return PlanFacts(plan);
   });
 }
 
-std::string PruneStage(RunState& state, const std::string& plan_key, const std::string& calibrate_key) {
+std::string ComposeStage(RunState& state, int64_t steps, const std::vector<std::string>& plan_keys) {
+  const fs::path output = state.folder() / "plan.json";
+  return state.Stage("plan", {{"steps", plan_keys}}, output, [&]() -> Json {
+    Plan plan = PlanOfSteps(state, steps, steps);
+    plan.requested_share = state.recipe().Entry("prune.budget").options.Real("remove");
+    WriteJson(output, PlanToJson(plan));
+    return PlanFacts(plan);
+  });
+}
+
+std::string PruneStage(RunState& state, const PruneStep& step, const std::string& plan_key,
+                       const std::string& calibrate_key) {
   const RecipeEntry& compensate = state.recipe().Entry("prune.compensate");
   const Json inputs = {{"plan", plan_key}, {"calibrate", calibrate_key}, {"compensate", EntryJson(compensate)}};
-  return state.Stage("prune", inputs, state.ModelPath("pruned"), [&]() -> Json {
-    const fs::path planned = state.folder() / "plan.json";
-    const Plan plan = PlanFromJson(ReadJson(planned), planned.string());
-    Model cut = Cut(state.dense(), plan);
+  const std::string name = step.Last() ? "prune" : step.Stage("prune");
+  return state.Stage(name, inputs, state.ModelPath(step.Output()), [&]() -> Json {
+    const Model& model = state.ModelNamed(step.Input());
+    const Plan plan = ReadPlan(state, step.Plan());
+    Model cut = Cut(model, plan);
     const double limit = state.dtype() == at::kFloat ? kMaskEqualsCut : kMaskEqualsCutBfloat16;
-    const double difference = CheckCutEqualsMask(cut, Mask(state.dense(), plan), CheckIds(state), limit);
+    const double difference = CheckCutEqualsMask(cut, Mask(model, plan), CheckIds(state), limit);
     LogInfo("self-check: the cut model's logits equal the masked model's within {:.1e} (relative)", difference);
-    CompensateCut(state, plan, cut);
+    CompensateCut(state, model, plan, step.Statistics(), cut);
     if (CountBlockParameters(cut) != plan.pruned.block_parameters)
       throw InternalError(fmt::format("the pruned model has {} block parameters, the plan says {}",
                                       CountBlockParameters(cut), plan.pruned.block_parameters));
-    SaveAndReload(state, cut, "pruned");
+    SaveAndReload(state, cut, step.Output());
     return {{"mask_equals_cut", difference}, {"mask_equals_cut_limit", limit}};
   });
 }

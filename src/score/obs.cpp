@@ -18,8 +18,8 @@
 
 #include "espalier/calibrate/input_system.h"
 #include "espalier/core/error.h"
+#include "espalier/score/removal.h"
 #include "espalier/score/scorer.h"
-#include "removal.h"
 
 namespace espalier {
 namespace {
@@ -58,7 +58,7 @@ class Obs final : public Scorer {
     std::vector<std::vector<int64_t>> columns;
     for (int64_t unit = 0; unit < space.size(); ++unit) columns.push_back(space.ConsumerColumns(consumer, unit));
     const SiteStatistics& site = SiteFor(input, consumer);
-    const Tensor h = InputSystem(site, ridge_), p = OutputSystem(input, consumer);  // [n, n]
+    const Tensor h = InputSystem(site, ridge_), p = OutputSystem(input, consumer, gradient_);  // [n, n]
     const Tensor own = site.counted.squares + site.left_out.squares + p.diagonal();
     if (const Tensor spoilt = Spoilt(own, columns); spoilt.isnan().any().item<bool>()) return spoilt;
     const auto [factor, info] = at::linalg_cholesky_ex(h);
@@ -69,23 +69,6 @@ class Obs final : public Scorer {
                       input.block, h.size(0), RoleName(consumer), info.item<int>(), ridge_));
     const RemovalSystem system{at::cholesky_inverse(factor), p};
     return greedy_ ? GreedyRemovalCosts(system, columns) : RemovalCosts(system, columns);
-  }
-
-  // P = W^T G W: [n, n] float64.
-  Tensor OutputSystem(const ScoreInput& input, Role consumer) const {
-    const Tensor w = ConsumerWeight(input, consumer);  // [C, n]
-    if (!gradient_) return w.t().matmul(w);
-    const NamedSums& products = BlockFor(input).gradient_products;
-    const auto found = products.find(RoleName(consumer));
-    ESPALIER_CHECK(found != products.end() && input.statistics->gradient_tokens > 0,
-                   "obs needs calibration with gradient products");
-    if (found->second.size(0) != w.size(0))
-      throw ShapeError(
-          fmt::format("obs: block {}: gradients of {} outputs of {}, the model has {}; calibrate this "
-                      "model again",
-                      input.block, found->second.size(0), RoleName(consumer), w.size(0)));
-    return w.t().matmul(found->second.to(at::kDouble).matmul(w)) /
-           static_cast<double>(input.statistics->gradient_tokens);
   }
 
   // own [n]: something of each column's weights and statistics. Not a number for the units where it is none, zero for

@@ -1,4 +1,4 @@
-#include "removal.h"
+#include "espalier/score/removal.h"
 
 #include <ATen/ATen.h>
 

@@ -7,6 +7,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/random.h"
+#include "support/allocators.h"
 #include "support/support.h"
 
 namespace espalier {
@@ -34,6 +35,7 @@ class Lots final : public Savings {
  public:
   explicit Lots(std::vector<Lot> lots) : lots_(std::move(lots)), removed_(lots_.size()) {}
 
+  std::unique_ptr<Savings> Clone() const override { return std::make_unique<Lots>(*this); }
   std::optional<int64_t> Of(const Unit& unit) const override {
     const size_t g = Find(unit);
     const auto gone = std::ssize(removed_[g]);
@@ -89,7 +91,7 @@ std::unique_ptr<Allocator> Make(const std::string& name, std::map<std::string, O
 // What an allocator removes of these lots.
 Sets Removed(const Allocator& allocator, const std::vector<Lot>& lots, int64_t target) {
   Lots savings(lots);
-  allocator.Allocate(savings.Groups(), target, savings);
+  allocator.Allocate({savings.Groups(), target}, savings);
   return savings.removed();
 }
 
@@ -129,6 +131,7 @@ TEST(RemoveInOrder, ComesBackToWhatCostsLessOnceOthersHaveGone) {
   // Of 8: unit 0 costs 9 and is skipped, unit 1 goes for 5, and with it gone unit 0 costs 3.
   class SkippedFirst final : public Savings {
    public:
+    std::unique_ptr<Savings> Clone() const override { return std::make_unique<SkippedFirst>(*this); }
     std::optional<int64_t> Of(const Unit& unit) const override {
       if (gone_.contains(unit.index)) return std::nullopt;
       return unit.index == 0 ? (gone_.contains(1) ? 3 : 9) : 5;
@@ -239,7 +242,7 @@ TEST_P(EveryAllocator, NeverExceedsTheTargetAndLeavesNoUnitThatWouldFit) {
     for (const double share : {0.0, 0.1, 0.33, 0.5, 0.9, 1.0}) {
       const auto target = static_cast<int64_t>(share * static_cast<double>(reach));
       Lots savings(lots);
-      const int64_t claimed = allocator->Allocate(savings.Groups(), target, savings);
+      const int64_t claimed = allocator->Allocate({savings.Groups(), target}, savings);
       int64_t saved = 0;
       for (size_t g = 0; g < lots.size(); ++g) {
         const auto gone = std::ssize(savings.removed()[g]);
@@ -279,7 +282,7 @@ TEST_P(EveryAllocator, TakesTheLeastImportantUnitsOfAGroup) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Registered, EveryAllocator, testing::ValuesIn(Registry<Allocator>::Names()),
+INSTANTIATE_TEST_SUITE_P(Registered, EveryAllocator, testing::ValuesIn(AllocatorsByScore()),
                          [](const testing::TestParamInfo<std::string>& test) { return test.param; });
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "espalier/plan/planner.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
+#include "support/allocators.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -199,7 +200,7 @@ TEST(PlanningAllKinds, MeetsTheBudgetSoThatNothingThatMayStillGoWouldFitAndPredi
       {UnitKind::kResidualChannel, UnitKind::kFfnChannel},
       {UnitKind::kAttention, UnitKind::kFfn, UnitKind::kFfnChannel}};
   for (const std::string& of : BudgetMeasures())
-    for (const std::string& name : Registry<Allocator>::Names())
+    for (const std::string& name : AllocatorsByScore())
       for (size_t mix = 0; mix < mixes.size(); ++mix)
         for (const double remove : {0.1, 0.35}) {
           if (of == "kv_bytes" && mix == 2) continue;  // nothing in the cache can go

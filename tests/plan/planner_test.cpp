@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "espalier/calibrate/calibrate.h"
+#include "espalier/calibrate/input_system.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
+#include "support/allocators.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -69,7 +71,7 @@ TEST_F(Planning, CountsTheDenseModelByHand) {
 TEST_F(Planning, MeetsEveryBudgetWithinOneUnitAndPredictsTheCutModelExactly) {
   int64_t plans = 0;
   for (const std::string& of : BudgetMeasures())
-    for (const std::string& allocator : Registry<Allocator>::Names())
+    for (const std::string& allocator : AllocatorsByScore())
       for (const std::string compensator : {"none", "bias"})
         for (const double remove : {0.0, 0.05, 0.17, 0.3, 0.5, 0.7}) {
           SCOPED_TRACE(testing::Message() << of << " " << allocator << " " << compensator << " " << remove);
@@ -95,7 +97,7 @@ TEST(PlanningSmallModels, MeetsTheBudgetAtAnyShareWithTheBiasesCounted) {
     const Model model = TinyModel(seed, {.blocks = {{4, 2, 8}, {6, 3, 10}, {2, 1, 7}, {4, 2, 5}}});
     const Statistics statistics = Calibrate(model, RandomIds(seed, 2, 16, model.config.V), {});
     for (int percent = 1; percent < 75; ++percent)
-      for (const std::string& allocator : Registry<Allocator>::Names()) {
+      for (const std::string& allocator : AllocatorsByScore()) {
         SCOPED_TRACE(testing::Message() << "seed " << seed << " " << percent << " % " << allocator);
         PlanOptions options = Wish("block_parameters", percent / 100.0, allocator);
         options.compensation_adds_bias = true;
@@ -167,7 +169,7 @@ TEST_F(Planning, LeavesUnitsOfKindsThatAreNotCutUnranked) {
 }
 
 TEST_F(Planning, KeepsTheMinimums) {
-  for (const std::string& allocator : Registry<Allocator>::Names()) {
+  for (const std::string& allocator : AllocatorsByScore()) {
     PlanOptions options = Wish("block_parameters", 0.53, allocator);
     options.min_kv_groups = 2;  // block 2 has one: it keeps that
     options.min_ffn_channels = 5;
@@ -218,13 +220,41 @@ TEST_F(Planning, RefusesAMeasureThatItDoesNotKnow) {
 }
 
 TEST_F(Planning, GivesTheSamePlanTwice) {
-  for (const std::string& allocator : Registry<Allocator>::Names()) {
+  for (const std::string& allocator : AllocatorsByScore()) {
     const Plan a = Make(Wish("bytes", 0.37, allocator)), b = Make(Wish("bytes", 0.37, allocator));
     for (size_t l = 0; l < 3; ++l) {
       EXPECT_EQ(a.blocks[l].At(UnitKind::kKvGroup).kept, b.blocks[l].At(UnitKind::kKvGroup).kept);
       EXPECT_EQ(a.blocks[l].At(UnitKind::kFfnChannel).kept, b.blocks[l].At(UnitKind::kFfnChannel).kept);
     }
   }
+}
+
+TEST_F(Planning, SwapsChannelsAtTheSameCostAndNeverProtectedOnes) {
+  statistics_ = Calibrate(model_, RandomIds(1, 8, 16, model_.config.V), {.products = true});
+  PlanOptions options = Wish("block_parameters", 0.4);
+  options.compensation_adds_bias = true;
+  const std::vector<Protection> kept = {{{0, UnitKind::kFfnChannel, 3}, "keep", ""}};
+  const Plan before = Make(options, kept);
+  options.swaps = 20;
+  const Plan after = Make(options, kept);
+  ExpectSame(before.pruned, after.pruned);
+  EXPECT_TRUE(Keeps(after, kept[0].unit));
+  // The refit pays less for what went.
+  const auto error = [&](const Plan& plan) {
+    double sum = 0;
+    for (int64_t l = 0; l < 3; ++l) {
+      const at::Tensor h = InputSystem(statistics_.blocks[static_cast<size_t>(l)].ffn_hidden, 0.01);
+      const at::Tensor w = model_.blocks[static_cast<size_t>(l)].ffn.w_down.weight.to(at::kDouble);
+      std::vector<int64_t> removed;
+      for (int64_t i = 0; i < w.size(1); ++i)
+        if (!Keeps(plan, {l, UnitKind::kFfnChannel, i})) removed.push_back(i);
+      const at::Tensor r = at::tensor(removed, at::kLong);
+      const auto among = [&](const at::Tensor& matrix) { return matrix.index_select(0, r).index_select(1, r); };
+      sum += (at::linalg_inv(among(at::linalg_inv(h))) * among(w.t().matmul(w))).sum().item<double>();
+    }
+    return sum;
+  };
+  EXPECT_LT(error(after), 0.999 * error(before));
 }
 
 class PlanningEvenBlocks : public Planning {

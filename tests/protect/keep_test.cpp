@@ -9,7 +9,7 @@ namespace {
 
 std::vector<Protection> Kept(const std::vector<std::string>& units) {
   Options options(Registry<ProtectionRule>::Find("keep").info.options, {{"units", units}}, "test");
-  return Registry<ProtectionRule>::Create("keep", options)->Protect(TinyModel(1).config, {});
+  return Registry<ProtectionRule>::Create("keep", options)->Protect({TinyModel(1).config, {}});
 }
 
 TEST(Keep, ReadsTheUnitsItIsGiven) {

@@ -35,7 +35,7 @@ std::vector<int64_t> Groups(const Case& test, std::map<std::string, OptionValue>
   const auto& entry = Registry<ProtectionRule>::Find("sink_heads");
   std::vector<int64_t> groups;
   for (const Protection& protection :
-       entry.make(Options(entry.info.options, std::move(options), "test"))->Protect(test.model, test.phenomena)) {
+       entry.make(Options(entry.info.options, std::move(options), "test"))->Protect({test.model, test.phenomena})) {
     EXPECT_EQ(protection.rule, "sink_heads");
     if (protection.unit.kind == UnitKind::kKvGroup) groups.push_back(protection.unit.index);
   }
@@ -61,7 +61,7 @@ TEST(SinkHeads, CountOnlyFromTheirMassOn) {
 
 TEST(SinkHeads, SayWhichHeadAndWithWhatFigures) {
   const Case test;
-  const auto protections = Registry<ProtectionRule>::Create("sink_heads")->Protect(test.model, test.phenomena);
+  const auto protections = Registry<ProtectionRule>::Create("sink_heads")->Protect({test.model, test.phenomena});
   ASSERT_EQ(protections.size(), 3u);
   EXPECT_EQ(protections[0].unit, (Unit{0, UnitKind::kKvGroup, 1}));
   EXPECT_EQ(protections[1].unit, (Unit{0, UnitKind::kQueryHead, 2}));

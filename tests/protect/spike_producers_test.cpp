@@ -11,7 +11,7 @@ std::vector<Protection> Protect(bool consumers) {
   const Model model = PlantedModel(1);
   const Phenomena phenomena = Analyze(model, PlantedIds(1, 2, 64), {}, "dense");
   Options options(Registry<ProtectionRule>::Find("spike_producers").info.options, {{"consumers", consumers}}, "test");
-  return Registry<ProtectionRule>::Create("spike_producers", options)->Protect(model.config, phenomena);
+  return Registry<ProtectionRule>::Create("spike_producers", options)->Protect({model.config, phenomena});
 }
 
 // Those of one kind.
@@ -56,7 +56,7 @@ TEST(SpikeProducers, LeaveConsumersAloneByDefault) {
   const auto rule = Registry<ProtectionRule>::Create("spike_producers");
   Phenomena phenomena;
   phenomena.neurons.push_back({.block = 1, .index = 2, .role = NeuronRole::kStepDown});
-  EXPECT_TRUE(rule->Protect({}, phenomena).empty());
+  EXPECT_TRUE(rule->Protect({{}, phenomena}).empty());
 }
 
 }  // namespace

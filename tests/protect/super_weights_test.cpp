@@ -8,7 +8,7 @@ namespace {
 TEST(SuperWeights, ProtectsTheNeuronOfTheWeightsColumn) {
   Phenomena phenomena;
   phenomena.super_weights.push_back({.block = 2, .row = 5, .column = 9, .input = 400, .output = 1000, .weight = 2.5});
-  const std::vector<Protection> found = Registry<ProtectionRule>::Create("super_weights")->Protect({}, phenomena);
+  const std::vector<Protection> found = Registry<ProtectionRule>::Create("super_weights")->Protect({{}, phenomena});
   ASSERT_EQ(found.size(), 4u);
   EXPECT_EQ(found[1].unit, (Unit{2, UnitKind::kFfn, 0}));
   EXPECT_EQ(found[2].unit, (Unit{2, UnitKind::kBlock, 0}));
@@ -19,7 +19,7 @@ TEST(SuperWeights, ProtectsTheNeuronOfTheWeightsColumn) {
 }
 
 TEST(SuperWeights, ProtectsNothingWhereThereAreNone) {
-  EXPECT_TRUE(Registry<ProtectionRule>::Create("super_weights")->Protect({}, {}).empty());
+  EXPECT_TRUE(Registry<ProtectionRule>::Create("super_weights")->Protect({{}, {}}).empty());
 }
 
 }  // namespace

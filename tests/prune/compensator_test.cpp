@@ -186,6 +186,18 @@ TEST(LeastSquares, SaysThatACovarianceIsNotPositiveDefinite) {
   EXPECT_NO_THROW(LeastSquares(0.1)->Fit(dense, site, {0, 1}));  // as the message says
 }
 
+TEST(LeastSquares, OfInputsWithoutVarianceKeepsTheWeightsAndRefitsTheConstant) {
+  // Whatever the ridge: there is nothing to correlate, and the bias takes W_R times the constants.
+  const Tensor rows = at::full({40, 6}, 2.0, at::kDouble);
+  const Linear dense = Weights(9, 3, 6, false);
+  for (const double ridge : {0.0, 0.01}) {
+    const Repair repair = LeastSquares(ridge)->Fit(dense, Of(rows), kKept);
+    EXPECT_TRUE(
+        at::allclose(repair.weight, dense.weight.to(at::kDouble).index_select(1, at::tensor(kKept, at::kLong))));
+    EXPECT_LT(Error(dense, repair, rows, kKept), 1e-12);
+  }
+}
+
 TEST(LeastSquares, OfEqualInputsStaysFinite) {
   // Singular, not indefinite: an input that is a copy of another.
   Tensor rows = Normal(18, {100, 3});

@@ -4,9 +4,9 @@
 
 #include <limits>
 
-#include "../../src/score/removal.h"
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/calibrate/input_system.h"
+#include "espalier/score/removal.h"
 #include "score/by_hand.h"
 #include "support/support.h"
 #include "support/tiny_model.h"

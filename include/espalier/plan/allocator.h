@@ -2,12 +2,15 @@
 // Allocators decide which units go, given scores, costs, protected units and an exact amount to remove.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
 #include "espalier/core/registry.h"
+#include "espalier/model/model.h"
 #include "espalier/model/unit.h"
 
 namespace espalier {
@@ -26,6 +29,7 @@ struct UnitGroup {
 class Savings {
  public:
   virtual ~Savings() = default;
+  virtual std::unique_ptr<Savings> Clone() const = 0;  // to try removals on
   // What removing `unit` next would save, at least 1. None when it may not go: it has gone, alone or with another, it
   // saves nothing, it is protected or holds what is, or a minimum would be broken.
   virtual std::optional<int64_t> Of(const Unit& unit) const = 0;
@@ -34,13 +38,24 @@ class Savings {
   virtual int64_t Alone(const Unit& unit) const = 0;
 };
 
+// What an allocator works with besides the account.
+struct AllocationInput {
+  const std::vector<UnitGroup>& groups;
+  int64_t target = 0;  // what goes at most, in the budget's measure
+  // For allocators that run the model and say so by the need "windows"; null and undefined for the others.
+  const Model* model = nullptr;
+  at::Tensor windows = {};  // calibration windows [S, T] int64
+  // The model without these units, compensated as the recipe says where that is cheap.
+  std::function<Model(const std::vector<Unit>& removed)> prune = {};
+};
+
 class Allocator {
  public:
   static constexpr std::string_view kKind = "allocator";
   virtual ~Allocator() = default;
-  // Removes units from `savings` that save at most `target` together, and so much that no unit that may still go would
-  // fit. The caller has made sure that `target` can be reached. Returns what they save.
-  virtual int64_t Allocate(const std::vector<UnitGroup>& groups, int64_t target, Savings& savings) const = 0;
+  // Removes units from `savings` that save at most the target together, and so much that no unit that may still go
+  // would fit. The caller has made sure that the target can be reached. Returns what they save.
+  virtual int64_t Allocate(const AllocationInput& input, Savings& savings) const = 0;
 };
 
 // Units of a group from the least to the most important: mean of the parts' scores, ties by index.

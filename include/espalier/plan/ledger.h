@@ -32,6 +32,7 @@ class Ledger final : public Savings {
   void Protect(const Unit& unit);  // it stays, and so does what holds it
   bool Stays(const Unit& unit) const;
 
+  std::unique_ptr<Savings> Clone() const override;
   std::optional<int64_t> Of(const Unit& unit) const override;
   void Remove(const Unit& unit) override;
   int64_t Alone(const Unit& unit) const override;

@@ -52,8 +52,9 @@ class Compensator {
   virtual Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept) const = 0;
 };
 
-// Refits every cut consumer of `cut` (made from `model` by Cut with `plan`) on the dense model's statistics.
+// Refits every cut consumer of `cut` (made from `model` by Cut with `plan`) on the dense model's statistics. Quiet:
+// without a progress bar.
 void Compensate(const Model& model, const Plan& plan, const Statistics& statistics, const Compensator& compensator,
-                Model& cut);
+                Model& cut, bool quiet = false);
 
 }  // namespace espalier
