@@ -92,7 +92,7 @@ Tensor OutputSystem(const ScoreInput& input, Role consumer, bool gradient) {
         fmt::format("obs: block {}: gradients of {} outputs of {}, the model has {}; calibrate this model "
                     "again",
                     input.block, found->second.size(0), RoleName(consumer), w.size(0)));
-  return w.t().matmul(found->second.matmul(w)) / static_cast<double>(input.statistics->gradient_tokens);
+  return w.t().matmul(found->second.to(at::kDouble).matmul(w)) / static_cast<double>(input.statistics->gradient_tokens);
 }
 
 }  // namespace espalier

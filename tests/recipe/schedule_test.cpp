@@ -134,5 +134,20 @@ TEST_F(Scheduled, SupernodesStayWhatTheScorerSays) {
   for (const ProtectedUnit& unit : plan.protected_units) EXPECT_TRUE(Keeps(plan, unit.unit));
 }
 
+TEST_F(Scheduled, EveryStepMayMeasureRoundAndSwap) {
+  const fs::path run = Run("all",
+                           "protect: [{rule: supernodes, share: 0.03}]\n"
+                           "prune:\n  score: magnitude\n  budget: {remove: 0.4}\n  schedule: {steps: 2}\n"
+                           "  allocate: {method: sensitivity, sequences: 2, round_ffn_to: 4, swaps: 3}\n"
+                           "  compensate: least_squares\n");
+  const Plan plan = PlanFromJson(ReadJson(run / "plan.json"), "plan");
+  for (const BlockPlan& block : plan.blocks) EXPECT_EQ(block.At(UnitKind::kFfnChannel).kept.size() % 4, 0u);
+  EXPECT_LE(plan.achieved_share, 0.4);
+  EXPECT_GT(plan.achieved_share, 0.4 - 384.0 / static_cast<double>(plan.dense.block_parameters));
+  EXPECT_EQ(plan.protected_units.size(), 3u);  // of 96
+  for (const ProtectedUnit& unit : plan.protected_units) EXPECT_TRUE(Keeps(plan, unit.unit));
+  EXPECT_EQ(DenseCost(LoadModel(run / "pruned", at::kFloat, at::kCPU)).block_parameters, plan.pruned.block_parameters);
+}
+
 }  // namespace
 }  // namespace espalier
