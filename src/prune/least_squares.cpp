@@ -31,8 +31,7 @@ struct System {
   double Weight(const RefitData& of) const { return std::max(of.inputs.counted.weight, 1e-300); }
   // The part of the target that the kept columns lack, with the kept inputs: [kept, C], per unit of weight.
   Tensor Missing(const RefitData& of, const Tensor& covariance) const {
-    const Tensor missing =
-        covariance.index_select(0, kept).index_select(1, removed).matmul(w_removed.t());
+    const Tensor missing = covariance.index_select(0, kept).index_select(1, removed).matmul(w_removed.t());
     return of.shift ? missing + of.shift->products.index_select(0, kept) / Weight(of) : missing;
   }
   Tensor MissingMean(const RefitData& of) const {
@@ -57,8 +56,7 @@ Tensor Correction(const System& s, double ridge) {
 double HeldOutError(const System& s, const RefitData& held_out, const Tensor& correction) {
   const Tensor covariance = held_out.inputs.counted.products.to(at::kDouble) / s.Weight(held_out);
   const Tensor kept = covariance.index_select(0, s.kept).index_select(1, s.kept);
-  return (correction.matmul(kept).mul(correction).sum() -
-          2 * correction.mul(s.Missing(held_out, covariance).t()).sum())
+  return (correction.matmul(kept).mul(correction).sum() - 2 * correction.mul(s.Missing(held_out, covariance).t()).sum())
       .item<double>();
 }
 
@@ -79,8 +77,7 @@ class LeastSquares final : public Compensator {
     const System system{data, w.index_select(1, kept), w.index_select(1, removed), kept, removed};
     Tensor correction = at::zeros_like(system.w_kept);
     if (kept.numel() > 0) correction = Correction(system, data.held_out ? ChooseRidge(system) : ridge_);
-    Tensor bias =
-        system.MissingMean(data) - correction.mv(data.inputs.counted.mean.index_select(0, kept));  // [C]
+    Tensor bias = system.MissingMean(data) - correction.mv(data.inputs.counted.mean.index_select(0, kept));  // [C]
     if (dense.bias.defined()) bias = bias + dense.bias.to(at::kDouble).cpu();
     return {system.w_kept + correction, bias};
   }

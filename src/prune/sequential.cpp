@@ -32,7 +32,7 @@ class Gathered {
     if (!data_.inputs.counted.mean.defined()) Start(input.size(2), shift);
     AddTokens(data_.inputs, input, weights, first_window);
     if (!shift.defined()) return;
-    const Tensor w = weights.flatten().to(at::kFloat).unsqueeze(1);                 // [N, 1]
+    const Tensor w = weights.flatten().to(at::kFloat).unsqueeze(1);  // [N, 1]
     const Tensor x = input.flatten(0, 1).to(at::kFloat), e = shift.flatten(0, 1).to(at::kFloat) * w;
     raw_ += x.t().matmul(e).to(at::kDouble).cpu();
     sum_ += e.sum(0, /*keepdim=*/false, at::kDouble).cpu();
@@ -74,7 +74,8 @@ class Walk {
         adds_output_(model.config.norm_placement == NormPlacement::kPre),
         rope_(MakeRope(model.config, data.windows.size(1), model.device(), model.dtype())),
         hidden_(Embed(model, data.windows.to(model.device()))),
-        held_out_from_(data.windows.size(0) - static_cast<int64_t>(options_.held_out * static_cast<double>(data.windows.size(0)))) {
+        held_out_from_(data.windows.size(0) -
+                       static_cast<int64_t>(options_.held_out * static_cast<double>(data.windows.size(0)))) {
     if (options_.feedback > 0 && !adds_output_)
       throw RecipeError(
           "prune.compensate.feedback: this family has a norm between w_o, w_down and the residual stream, so that an "
@@ -105,9 +106,7 @@ class Walk {
       if (Present(cut_, before)) return true;
     return false;
   }
-  bool Gone(const Place& at) const {
-    return at.block < model_.config.L() && Present(model_, at) && !Present(cut_, at);
-  }
+  bool Gone(const Place& at) const { return at.block < model_.config.L() && Present(model_, at) && !Present(cut_, at); }
 
   bool ToRefit(const Place& at) const {
     if (!Present(model_, at) || Folded(at)) return false;
@@ -122,8 +121,7 @@ class Walk {
   // What the target asks beyond the dense output [B, T, C]; undefined: nothing.
   Tensor Shift(const Place& at, int64_t first, const Tensor& h, const Tensor& dense_output) const {
     Tensor shift;
-    if (options_.feedback > 0)
-      shift = (reference_.narrow(0, first, h.size(0)) - h) * options_.feedback;
+    if (options_.feedback > 0) shift = (reference_.narrow(0, first, h.size(0)) - h) * options_.feedback;
     Tensor ahead = dense_output;
     for (Place next = at.Next(); adds_output_ && Gone(next); next = next.Next())
       ahead = RunSublayer(model_, next, ahead, nullptr);

@@ -47,7 +47,8 @@ class Obs final : public Scorer {
   }
 
  private:
-  // No layer can be refitted for what the softmax lost: the second-order cost is the loss mass itself, in the same unit.
+  // No layer can be refitted for what the softmax lost: the second-order cost is the loss mass itself, in the same
+  // unit.
   static Tensor LossMass(const ScoreInput& input) {
     const Tensor& mass = SumsFor(input, "obs", &BlockStatistics::loss_mass);
     return (mass / static_cast<double>(input.statistics->gradient_tokens)).unsqueeze(1);  // [units, 1]

@@ -96,7 +96,8 @@ TEST_P(PrunedFamilies, AreScoredByEveryScorer) {
     const auto scorer = Registry<Scorer>::Create(name);
     for (const UnitKindInfo& info : UnitKinds())
       if (scorer->Scores(info.kind)) {
-        EXPECT_NO_THROW(CheckedScore(*scorer, name, {model, PerModel(info.kind) ? kWholeModel : 0, info.kind, &statistics, windows, 0.3}))
+        EXPECT_NO_THROW(CheckedScore(
+            *scorer, name, {model, PerModel(info.kind) ? kWholeModel : 0, info.kind, &statistics, windows, 0.3}))
             << name << " " << info.name;
       }
   }

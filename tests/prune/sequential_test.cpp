@@ -106,7 +106,8 @@ TEST(Sequential, FoldsARemovedSublayerIntoTheOneBeforeIt) {
   const SequentialData data = Data(model, 4);
   const Model folded = Sequential(model, plan, data, *Pruned()), constant = OneShot(model, plan, data, 1e-6);
   const Tensor dense = Stream(model, 1, data.windows);
-  EXPECT_LT(MeanSquare(Stream(folded, 1, data.windows), dense), 0.9 * MeanSquare(Stream(constant, 1, data.windows), dense));
+  EXPECT_LT(MeanSquare(Stream(folded, 1, data.windows), dense),
+            0.9 * MeanSquare(Stream(constant, 1, data.windows), dense));
   EXPECT_EQ(CountParameters(folded), CountParameters(constant));  // the plan's account holds
   EXPECT_FALSE(folded.blocks[0].ffn.w_down.bias.defined());       // it lost nothing, so it gains nothing
 }

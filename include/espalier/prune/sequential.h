@@ -19,7 +19,8 @@ struct SequentialData {
 // A consumer's target, on the residual stream h of the pruned path:
 //   the dense sublayer's output on h                                    what the cut alone must not change
 //   + the outputs of the sublayers right after it that are gone         a linear replacement, folded into what is left
-//   + feedback * (h of the dense path - h)                              error feedback (unstructured: GPTAQ, 2504.02692)
+//   + feedback * (h of the dense path - h)                              error feedback (unstructured: GPTAQ,
+//   2504.02692)
 // With feedback 0 the dense path is not run, and what loses nothing is not refitted. A removed sublayer whose
 // predecessor takes its part over leaves a bias of zero: an affine refit has no mean error. Families with a norm on a
 // sublayer's output (NormPlacement other than kPre) have the first term only: the others are no outputs of the layer.
