@@ -13,8 +13,6 @@
 namespace espalier {
 namespace {
 
-constexpr double kRidge = 0.01;  // of least_squares and obs
-
 // The search in one block: a channel of the FFN is one input of w_down.
 SwapResult SearchBlock(int64_t swaps, const ScoreInput& input, const Ledger& intact, const Ledger& allocated) {
   const KeptUnits kept = allocated.KeptOf(input.block, input.kind);
@@ -26,8 +24,8 @@ SwapResult SearchBlock(int64_t swaps, const ScoreInput& input, const Ledger& int
   }
   if (kept.kept.empty() || removed.empty()) return {removed, 0, 0, 0};
   const bool gradient = BlockFor(input).gradient_products.contains(RoleName(Role::kDown));
-  return SearchSwaps(InputSystem(SiteFor(input, Role::kDown), kRidge), OutputSystem(input, Role::kDown, gradient),
-                     removed, held, swaps);
+  return SearchSwaps(InputSystem(SiteFor(input, Role::kDown), kDefaultRidge),
+                     OutputSystem(input, Role::kDown, gradient), removed, held, swaps);
 }
 
 }  // namespace

@@ -101,7 +101,8 @@ const bool kRegistered = Registry<Compensator>::Register(
      "Refit the kept columns and a bias to the dense output on the counted tokens",
      "ours; without the constant: OSSCAR, arXiv 2403.12983",
      {"moments", "products"},
-     {RealOption("ridge", 0.01, "Pull toward the original weights, as a share of the mean input variance").AtLeast(0),
+     {RealOption("ridge", kDefaultRidge, "Pull toward the original weights, as a share of the mean input variance")
+          .AtLeast(0),
       TextOption("inputs", "dense",
                  "dense: the dense model's statistics, refits in seconds; pruned: block by block, on what reaches a "
                  "layer through the blocks pruned before it")

@@ -7,8 +7,6 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
-#include "espalier/model/unit_space.h"
-#include "espalier/prune/cut.h"
 #include "refit.h"
 
 namespace espalier {

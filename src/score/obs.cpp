@@ -96,7 +96,7 @@ const bool kRegistered = Registry<Scorer>::Register(
      {TextOption("metric", "gradient",
                  "Weight output errors by the loss's gradients, comparable between blocks, or all alike (identity)")
           .OneOf({"gradient", "identity"}),
-      RealOption("ridge", 0.01, "Added to the input covariance, as a share of its mean diagonal").AtLeast(0),
+      RealOption("ridge", kDefaultRidge, "Added to the input covariance, as a share of its mean diagonal").AtLeast(0),
       BoolOption("greedy", true, "Remove one unit at a time and refit before the next is judged")}},
     [](const Options& options) -> std::unique_ptr<Scorer> {
       return std::make_unique<Obs>(options.Text("metric") == "gradient", options.Real("ridge"), options.Bool("greedy"));

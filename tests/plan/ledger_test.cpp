@@ -9,6 +9,7 @@
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
 #include "support/allocators.h"
+#include "support/costs.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -27,14 +28,6 @@ std::vector<Unit> EveryUnit(const Model& model, const std::vector<UnitKind>& kin
     for (int64_t l = PerModel(kind) ? kWholeModel : 0; l < (PerModel(kind) ? 0 : model.config.L()); ++l)
       for (int64_t unit = 0; unit < CountUnits(model.config, l, kind); ++unit) units.push_back({l, kind, unit});
   return units;
-}
-
-void ExpectSame(const Cost& a, const Cost& b) {
-  EXPECT_EQ(a.block_parameters, b.block_parameters);
-  EXPECT_EQ(a.total_parameters, b.total_parameters);
-  EXPECT_EQ(a.bytes, b.bytes);
-  EXPECT_EQ(a.kv_bytes, b.kv_bytes);
-  EXPECT_EQ(a.macs, b.macs);
 }
 
 TEST(Ledger, OfAnUncutModelIsItsCost) {

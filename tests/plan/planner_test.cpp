@@ -8,6 +8,7 @@
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
 #include "support/allocators.h"
+#include "support/costs.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -47,14 +48,6 @@ class Planning : public testing::Test {
   Model model_;
   Statistics statistics_;
 };
-
-void ExpectSame(const Cost& a, const Cost& b) {
-  EXPECT_EQ(a.block_parameters, b.block_parameters);
-  EXPECT_EQ(a.total_parameters, b.total_parameters);
-  EXPECT_EQ(a.bytes, b.bytes);
-  EXPECT_EQ(a.kv_bytes, b.kv_bytes);
-  EXPECT_EQ(a.macs, b.macs);
-}
 
 TEST_F(Planning, CountsTheDenseModelByHand) {
   // Block 0 (H 4, G 2, F 24; C 16, D 4): q 16*16, k and v 8*16 each, o 16*16, FFN 3*24*16, norms 32.

@@ -7,6 +7,9 @@
 
 namespace espalier {
 
+// Of everything that solves or predicts a refit, unless a recipe says otherwise.
+inline constexpr double kDefaultRidge = 0.01;
+
 // S + lambda I + D: [n, n] float64, a new tensor.
 // S is the weighted covariance of the inputs: the mean is removed, so that a constant is refitted as well.
 // lambda = ridge times the mean diagonal of S, at least 1e-12.

@@ -1,0 +1,16 @@
+#pragma once
+#include <gtest/gtest.h>
+
+#include "espalier/plan/cost.h"
+
+namespace espalier {
+
+inline void ExpectSame(const Cost& a, const Cost& b) {
+  EXPECT_EQ(a.block_parameters, b.block_parameters);
+  EXPECT_EQ(a.total_parameters, b.total_parameters);
+  EXPECT_EQ(a.bytes, b.bytes);
+  EXPECT_EQ(a.kv_bytes, b.kv_bytes);
+  EXPECT_EQ(a.macs, b.macs);
+}
+
+}  // namespace espalier
