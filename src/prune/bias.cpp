@@ -12,7 +12,6 @@ namespace {
 class Bias final : public Compensator {
  public:
   bool AddsBias() const override { return true; }
-  bool NeedsProducts() const override { return false; }
   Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept) const override {
     const at::Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
     const at::Tensor columns = at::tensor(kept, at::kLong);

@@ -67,7 +67,6 @@ class LeastSquares final : public Compensator {
       sequential_ = SequentialOptions{options.Real("feedback"), options.Real("held_out")};
   }
   bool AddsBias() const override { return true; }
-  bool NeedsProducts() const override { return !sequential_; }
   std::optional<SequentialOptions> Sequential() const override { return sequential_; }
 
   Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept_columns) const override {

@@ -9,7 +9,6 @@ namespace {
 class NoCompensation final : public Compensator {
  public:
   bool AddsBias() const override { return false; }
-  bool NeedsProducts() const override { return false; }
   Repair Fit(const Linear& dense, const RefitData&, const std::vector<int64_t>& kept) const override {
     const at::Tensor columns = at::tensor(kept, at::kLong).to(dense.weight.device());
     return {dense.weight.index_select(1, columns).to(at::kDouble),

@@ -87,8 +87,7 @@ int64_t ForwardTokens(const Recipe& recipe) {
 
 double MemoryEstimate(const Recipe& recipe, const Model& model, const Cost& dense) {
   double products = 0;
-  if (Registry<Compensator>::Create(recipe.Entry("prune.compensate").name, recipe.Entry("prune.compensate").options)
-          ->NeedsProducts())
+  if (NeedsFromStatistics(recipe, "products"))
     for (const BlockConfig& block : model.config.blocks)
       products += 4.0 * static_cast<double>(block.F * block.F + block.H * model.config.D * block.H * model.config.D);
   return 3 * static_cast<double>(dense.bytes) + products +

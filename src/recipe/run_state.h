@@ -130,5 +130,7 @@ RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, 
 
 // Whether the recipe's scorer, compensator or a protection rule reads statistics.
 bool NeedsStatistics(const Recipe& recipe);
+// Whether anything in the recipe declares `what` ("products") among what it reads of statistics.
+bool NeedsFromStatistics(const Recipe& recipe, std::string_view what);
 
 }  // namespace espalier

@@ -52,14 +52,6 @@ bool Needs(const ComponentInfo& info, std::string_view what) {
   return std::find(info.needs.begin(), info.needs.end(), what) != info.needs.end();
 }
 
-bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
-  if (recipe.Entry("prune.allocate").options.Int("swaps") > 0 && what == "products") return true;
-  for (const RecipeEntry& entry : recipe.List("protect"))
-    if (Needs(Registry<ProtectionRule>::Find(entry.name).info, what)) return true;
-  return Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, what) ||
-         Needs(Registry<Compensator>::Find(recipe.Entry("prune.compensate").name).info, what);
-}
-
 at::Tensor CheckIds(RunState& state) {
   const at::Tensor windows = state.CalibrationWindows();
   return windows.narrow(0, 0, 1).narrow(1, 0, std::min<int64_t>(kCheckTokens, windows.size(1))).to(state.device());
@@ -183,6 +175,14 @@ Json PlanFacts(const Plan& plan) {
 }
 
 }  // namespace
+
+bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
+  if (recipe.Entry("prune.allocate").options.Int("swaps") > 0 && what == "products") return true;
+  for (const RecipeEntry& entry : recipe.List("protect"))
+    if (Needs(Registry<ProtectionRule>::Find(entry.name).info, what)) return true;
+  return Needs(Registry<Scorer>::Find(recipe.Entry("prune.score").name).info, what) ||
+         Needs(Registry<Compensator>::Find(recipe.Entry("prune.compensate").name).info, what);
+}
 
 bool NeedsStatistics(const Recipe& recipe) {
   for (const StatisticsNeed& need : kStatisticsNeeds)

@@ -44,7 +44,6 @@ class Compensator {
   static constexpr std::string_view kKind = "compensator";
   virtual ~Compensator() = default;
   virtual bool AddsBias() const = 0;
-  virtual bool NeedsProducts() const = 0;
   // None: moments of the dense model are enough.
   virtual std::optional<SequentialOptions> Sequential() const { return std::nullopt; }
   // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted). NumericError when the system
