@@ -189,7 +189,8 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
   const Tensor some = windows.narrow(0, 0, std::min(wanted, windows.size(0)));
   if (options.gradients || options.gradient_products)
     AddGradientSums(source, some, std::max<int64_t>(options.batch / 2, 1),
-                    {.masses = options.gradients, .products = options.gradient_products}, scratch, statistics);
+                    {.masses = options.gradients, .products = options.gradient_products, .rule = options.targets},
+                    scratch, statistics);
   if (options.weight_gradients) AddTaylorSums(source, some, scratch, statistics);
   return statistics;
 }

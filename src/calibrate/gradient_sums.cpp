@@ -143,7 +143,7 @@ void AddGradientSums(const BlockSource& source, const Tensor& windows, int64_t b
     for (auto& [consumer, sums] : block.gradient_products) sums = scratch.Park(sums.to(at::kFloat));
   };
   StreamGradients(source, windows, batch, {Site::kK, Site::kHeadOut, Site::kAttnOut, Site::kFfnHidden, Site::kFfnOut},
-                  scratch, visit);
+                  scratch, visit, wanted.rule);
 }
 
 }  // namespace espalier

@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "espalier/calibrate/calibrate.h"
+#include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/random.h"
 #include "espalier/io/mapped.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
@@ -17,6 +19,22 @@ namespace espalier {
 
 using at::Tensor;
 
+const std::vector<std::string>& LossTargetsNames() {
+  static const std::vector<std::string> names = {"text", "drawn"};
+  return names;
+}
+
+std::string_view LossTargetsName(LossTargets targets) {
+  return LossTargetsNames()[static_cast<size_t>(targets)];
+}
+
+LossTargets ParseLossTargets(std::string_view name) {
+  const std::vector<std::string>& names = LossTargetsNames();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) throw RecipeError(UnknownName("targets of gradients", name, names));
+  return static_cast<LossTargets>(found - names.begin());
+}
+
 std::vector<Tensor> BlockInputs(const Model& model, const Tensor& ids, const Rope& rope) {
   const at::NoGradGuard no_grad;
   std::vector<Tensor> inputs = {Embed(model, ids)};
@@ -24,12 +42,25 @@ std::vector<Tensor> BlockInputs(const Model& model, const Tensor& ids, const Rop
   return inputs;
 }
 
-Tensor OutputGradient(const Model& model, const Tensor& output, const Tensor& ids) {
+Tensor TargetsOf(const TargetRule& rule, const Model& model, const Tensor& output, const Tensor& ids,
+                 int64_t first_window) {
+  if (rule.targets == LossTargets::kText) return ids.slice(1, 1);
+  constexpr uint64_t kStream = 2;  // apart from the streams that choose windows
+  const at::NoGradGuard no_grad;
+  const int64_t B = ids.size(0), T = ids.size(1), from = first_window * T;
+  std::vector<double> uniform;
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t t = 0; t + 1 < T; ++t)
+      uniform.push_back(RandomUnit(rule.seed, kStream, static_cast<uint64_t>(from + b * T + t)));
+  const Tensor hidden = FinalNorm(model, output).slice(1, 0, -1).reshape({-1, model.config.C});
+  return DrawTokens(hidden, model.Head(), at::tensor(uniform, at::kDouble)).view({B, T - 1});
+}
+
+Tensor OutputGradient(const Model& model, const Tensor& output, const Tensor& targets) {
   const at::AutoGradMode recording(true);
   const Tensor leaf = output.detach().requires_grad_(true);
   const Tensor hidden = FinalNorm(model, leaf).slice(1, 0, -1).reshape({-1, model.config.C});
-  const Tensor targets = ids.slice(1, 1).reshape({-1});
-  const Tensor loss = NextTokenLoss(hidden, model.Head(), targets) * static_cast<double>(targets.size(0));
+  const Tensor loss = NextTokenLoss(hidden, model.Head(), targets.reshape({-1})) * static_cast<double>(targets.numel());
   return torch::autograd::grad({loss}, {leaf}).at(0);
 }
 
@@ -51,7 +82,8 @@ BlockGradients BackwardBlock(const Model& model, int64_t l, const Tensor& input,
   return result;
 }
 
-ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t batch, const Scratch& scratch) {
+ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t batch, const Scratch& scratch,
+                       const TargetRule& rule) {
   const at::NoGradGuard no_grad;
   const Model& model = source.model();
   const int64_t L = model.config.L(), S = windows.size(0), T = windows.size(1), C = model.config.C;
@@ -74,18 +106,19 @@ ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t
   }
   for (int64_t first = 0; first < S; first += batch) {
     const Tensor rows = pass.gradient.narrow(0, first, std::min(batch, S - first));
-    rows.copy_(OutputGradient(model, rows.to(model.device()), ids(first)));
+    const Tensor output = rows.to(model.device());
+    rows.copy_(OutputGradient(model, output, TargetsOf(rule, model, output, ids(first), first)));
     LetGo(rows);
   }
   return pass;
 }
 
 void StreamGradients(const BlockSource& source, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                     const Scratch& scratch, const VisitGradients& visit) {
+                     const Scratch& scratch, const VisitGradients& visit, const TargetRule& rule) {
   const Model& model = source.model();
   const int64_t S = windows.size(0);
   const Rope rope = MakeRope(model.config, windows.size(1), model.device(), model.dtype());
-  const ForwardPass pass = RunForward(source, windows, batch, scratch);
+  const ForwardPass pass = RunForward(source, windows, batch, scratch, rule);
   Progress progress("gradients", model.config.L());
   for (int64_t l = model.config.L() - 1; l >= 0; --l) {
     const BlockSource::Held held = source.Hold(l);

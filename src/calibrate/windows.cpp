@@ -47,4 +47,17 @@ at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t
   return at::tensor(at::ArrayRef<int32_t>(tokens), at::kInt).to(at::kLong).view({windows, length});
 }
 
+at::Tensor SpreadWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
+                         uint64_t seed) {
+  const at::Tensor all = PackWindows(tokenizer, corpus, 0, length, seed);
+  const int64_t windows = all.size(0);
+  if (windows < sequences)
+    throw RecipeError(fmt::format(
+        "{}: {} windows of {} tokens in {} documents, expected at least {}; use more documents or ask for fewer",
+        corpus.source.path.string(), windows, length, corpus.documents.size(), sequences));
+  std::vector<int64_t> drawn = RandomOrder(windows, seed, /*stream=*/1);
+  drawn.resize(static_cast<size_t>(sequences));
+  return all.index_select(0, at::tensor(drawn, at::kLong));
+}
+
 }  // namespace espalier

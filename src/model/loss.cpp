@@ -77,6 +77,23 @@ Tensor NextTokenLoss(const Tensor& hidden, const Tensor& head, const Tensor& tar
   return LinearCrossEntropy::apply(hidden, head, targets);
 }
 
+Tensor DrawTokens(const Tensor& hidden, const Tensor& head, const Tensor& uniform) {
+  const at::NoGradGuard no_grad;
+  Tensor drawn = at::empty({hidden.size(0)}, hidden.options().dtype(at::kLong));
+  for (int64_t row = 0; row < hidden.size(0); row += kRows) {
+    const int64_t rows = std::min(kRows, hidden.size(0) - row);
+    const Tensor logits = at::linear(hidden.narrow(0, row, rows), head).to(at::kFloat);
+    const Tensor reached = logits.softmax(1).cumsum(1);  // [rows, V]
+    const Tensor threshold =
+        uniform.narrow(0, row, rows).to(reached.device(), at::kFloat).unsqueeze(1) * reached.slice(1, -1);
+    drawn.narrow(0, row, rows)
+        .copy_(at::searchsorted(reached, threshold, /*out_int32=*/false, /*right=*/true)
+                   .squeeze(1)
+                   .clamp_max(head.size(0) - 1));
+  }
+  return drawn;
+}
+
 Tensor Checkpointed(const std::function<Tensor(const Tensor&)>& f, const Tensor& x, const Tensor& anchor) {
   return Checkpoint::apply(f, x, anchor);
 }

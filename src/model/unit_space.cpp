@@ -208,10 +208,12 @@ UnitCost UnitSpace::Cost(int64_t unit) const {
       const UnitCost of_block = UnitSpace(model_, l, kind_).Cost(unit);
       cost.parameters += of_block.parameters;
       cost.macs += of_block.macs;
+      cost.attention_macs += of_block.attention_macs;
     }
     cost.outside = config_.V + 1 + (model_.head.defined() ? config_.V : 0);
     cost.parameters += cost.outside;
     cost.macs += config_.V;
+    cost.outside_macs = config_.V;
     return cost;
   }
   for (const Slice& slice : Owns(unit)) {
@@ -219,6 +221,7 @@ UnitCost UnitSpace::Cost(int64_t unit) const {
     const int64_t across = linear.defined() ? linear.weight.size(slice.axis == Axis::kRows ? 1 : 0) : 0;
     cost.parameters += slice.count * across;
     cost.macs += slice.count * across;
+    if (OfAttention(slice.role)) cost.attention_macs += slice.count * across;
     if (slice.axis == Axis::kRows && HasBias(linear)) cost.parameters += slice.count;
     const bool cached = slice.role == Role::kK || slice.role == Role::kV;
     if (cached && slice.axis == Axis::kRows) cost.kv_width += slice.count;

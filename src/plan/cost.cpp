@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "espalier/core/error.h"
 #include "espalier/model/model.h"
 
@@ -17,17 +19,24 @@ constexpr NamedMeasure kMeasures[] = {{"block_parameters", &Cost::block_paramete
                                       {"total_parameters", &Cost::total_parameters},
                                       {"bytes", &Cost::bytes},
                                       {"kv_bytes", &Cost::kv_bytes},
-                                      {"macs", &Cost::macs}};
+                                      {"macs", &Cost::macs},
+                                      {kTimeMeasure.data(), &Cost::picoseconds}};
 
-int64_t LinearMacs(const Model& model) {
-  int64_t macs = model.Head().numel();
+// Multiply-accumulates of the blocks' linear layers.
+Macs BlockMacs(const Model& model) {
+  Macs macs;
   for (const Block& block : model.blocks)
     for (const Role role : kRoles)
-      if (block.At(role).defined()) macs += block.At(role).weight.numel();
+      if (block.At(role).defined()) macs.Add(role, block.At(role).weight.numel());
   return macs;
 }
 
 }  // namespace
+
+int64_t Macs::Picoseconds(const Timing& timing) const {
+  return std::llround(timing.attention * static_cast<double>(attention) + timing.ffn * static_cast<double>(ffn) +
+                      timing.head * static_cast<double>(head));
+}
 
 Cost& Cost::operator+=(const Cost& other) {
   for (const NamedMeasure& measure : kMeasures) this->*measure.member += other.*measure.member;
@@ -50,7 +59,7 @@ int64_t Measure(const Cost& cost, std::string_view budget_of) {
   return cost.*MeasureMember(budget_of);
 }
 
-Cost DenseCost(const Model& model) {
+Cost DenseCost(const Model& model, const Timing& timing) {
   const int64_t element = model.embedding.element_size();
   Cost cost;
   cost.block_parameters = CountBlockParameters(model);
@@ -59,7 +68,10 @@ Cost DenseCost(const Model& model) {
   for (const Block& block : model.blocks)
     for (const Role role : {Role::kK, Role::kV})
       if (block.At(role).defined()) cost.kv_bytes += block.At(role).weight.size(0) * element;
-  cost.macs = LinearMacs(model);
+  Macs macs = BlockMacs(model);
+  macs.head = model.Head().numel();
+  cost.macs = macs.Total();
+  cost.picoseconds = macs.Picoseconds(timing);
   return cost;
 }
 

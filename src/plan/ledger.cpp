@@ -196,8 +196,9 @@ void Ledger::Remove(const Unit& unit) {
 int64_t Ledger::Alone(const Unit& unit) const {
   const UnitCost cost = UnitSpace(model_, unit.block, unit.kind).Cost(unit.index);
   const int64_t element = model_.embedding.element_size();
-  const Cost all{cost.parameters - cost.outside, cost.parameters, cost.parameters * element, cost.kv_width * element,
-                 cost.macs};
+  const Macs macs{cost.attention_macs, cost.macs - cost.attention_macs - cost.outside_macs, cost.outside_macs};
+  const Cost all{cost.parameters - cost.outside, cost.parameters, cost.parameters * element,
+                 cost.kv_width * element,        cost.macs,       macs.Picoseconds(options_.timing)};
   return all.*measure_;
 }
 
@@ -205,16 +206,19 @@ Cost Ledger::CostOf(int64_t block) const {
   const Block& weights = model_.blocks[static_cast<size_t>(block)];
   const BlockState& state = At(block);
   Cost cost;
+  Macs macs;
   for (const Role role : kRoles) {
     const Linear& linear = weights.At(role);
     const Marks &rows = state.rows[Slot(role)], &columns = state.columns[Slot(role)];
     const bool consumer = role == Role::kO || role == Role::kDown;
     const bool gains = options_.compensation_adds_bias && consumer && columns.count < columns.size();
-    cost.macs += rows.count * columns.count;
+    macs.Add(role, rows.count * columns.count);
     cost.block_parameters += rows.count * columns.count;
     if (linear.bias.defined() || gains) cost.block_parameters += rows.count;
     if (role == Role::kK || role == Role::kV) cost.kv_bytes += rows.count * model_.embedding.element_size();
   }
+  cost.macs = macs.Total();
+  cost.picoseconds = macs.Picoseconds(options_.timing);
   for (const Marks& vector : state.vectors) cost.block_parameters += vector.count;
   cost.total_parameters = cost.block_parameters;
   cost.bytes = cost.total_parameters * model_.embedding.element_size();
@@ -227,6 +231,7 @@ Cost Ledger::CostOutside() const {
   cost.total_parameters = C * (V + 1 + (model_.head.defined() ? V : 0));
   cost.bytes = cost.total_parameters * model_.embedding.element_size();
   cost.macs = V * C;
+  cost.picoseconds = Macs{.head = V * C}.Picoseconds(options_.timing);
   return cost;
 }
 

@@ -30,17 +30,32 @@ bool Take(std::string_view& text, std::string_view prefix) {
 }
 
 Json CostToJson(const Cost& cost) {
-  return {{"block_parameters", cost.block_parameters},
-          {"total_parameters", cost.total_parameters},
-          {"bytes", cost.bytes},
-          {"kv_bytes", cost.kv_bytes},
-          {"macs", cost.macs}};
+  Json json = {{"block_parameters", cost.block_parameters},
+               {"total_parameters", cost.total_parameters},
+               {"bytes", cost.bytes},
+               {"kv_bytes", cost.kv_bytes},
+               {"macs", cost.macs}};
+  if (cost.picoseconds > 0) json["picoseconds"] = cost.picoseconds;
+  return json;
+}
+
+Json TimingToJson(const Timing& timing) {
+  return {{"attention", timing.attention}, {"ffn", timing.ffn}, {"head", timing.head}};
+}
+
+Timing TimingFromJson(const JsonReader& reader) {
+  reader.AllowOnly({"attention", "ffn", "head"});
+  return {reader.Real("attention"), reader.Real("ffn"), reader.Real("head")};
 }
 
 Cost CostFromJson(const JsonReader& reader) {
-  reader.AllowOnly({"block_parameters", "total_parameters", "bytes", "kv_bytes", "macs"});
-  return {reader.Int("block_parameters"), reader.Int("total_parameters"), reader.Int("bytes"), reader.Int("kv_bytes"),
-          reader.Int("macs")};
+  reader.AllowOnly({"block_parameters", "total_parameters", "bytes", "kv_bytes", "macs", "picoseconds"});
+  return {reader.Int("block_parameters"),
+          reader.Int("total_parameters"),
+          reader.Int("bytes"),
+          reader.Int("kv_bytes"),
+          reader.Int("macs"),
+          reader.Has("picoseconds") ? reader.Int("picoseconds") : 0};
 }
 
 Json UnitsToJson(const KeptUnits& units) {
@@ -163,6 +178,7 @@ Json PlanToJson(const Plan& plan) {
       {"cost", {{"dense", CostToJson(plan.dense)}, {"pruned", CostToJson(plan.pruned)}}},
       {"protected_units", Json::array()},
       {"blocks", Json::array()}};
+  if (plan.budget_of == kTimeMeasure) json["timing"] = TimingToJson(plan.timing);
   for (const ProtectedUnit& unit : plan.protected_units) json["protected_units"].push_back(ProtectedToJson(unit));
   for (const BlockPlan& block : plan.blocks) json["blocks"].push_back(BlockToJson(json["blocks"].size(), block));
   if (plan.residual_channels) json["residual_channels"] = UnitsToJson(*plan.residual_channels);
@@ -173,7 +189,7 @@ Plan PlanFromJson(const Json& json, const std::string& where) {
   const JsonReader reader(json, where);
   reader.ExpectSchema(kSchema);
   reader.AllowOnly({"schema", "model_sha256", "scorer", "allocator", "budget", "cost", "protected_units", "blocks",
-                    "residual_channels"});
+                    "residual_channels", "timing"});
   Plan plan;
   plan.model_sha256 = reader.Text("model_sha256");
   plan.scorer = reader.Text("scorer");
@@ -187,6 +203,7 @@ Plan PlanFromJson(const Json& json, const std::string& where) {
   cost.AllowOnly({"dense", "pruned"});
   plan.dense = CostFromJson(cost.Object("dense"));
   plan.pruned = CostFromJson(cost.Object("pruned"));
+  if (reader.Has("timing")) plan.timing = TimingFromJson(reader.Object("timing"));
   for (const JsonReader& block : reader.Objects("blocks"))
     plan.blocks.push_back(BlockFromJson(block, static_cast<int64_t>(plan.blocks.size())));
   if (reader.Has("residual_channels")) plan.residual_channels = UnitsFromJson(reader.Object("residual_channels"));

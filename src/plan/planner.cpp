@@ -15,7 +15,8 @@ namespace espalier {
 namespace {
 
 LedgerOptions LedgerOptionsOf(const PlanOptions& options) {
-  return {options.budget_of, options.compensation_adds_bias, options.min_kv_groups, options.min_ffn_channels};
+  return {options.budget_of, options.compensation_adds_bias, options.min_kv_groups, options.min_ffn_channels,
+          options.timing};
 }
 
 Ledger ProtectedLedger(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections) {
@@ -56,7 +57,7 @@ std::string HeldByRules(const Model& model, const PlanOptions& options, const st
       held[protection.rule].insert(protection.unit);
   std::string text;
   for (const auto& [rule, units] : held) {
-    Ledger ledger(model, {.measure = options.budget_of});
+    Ledger ledger(model, {.measure = options.budget_of, .timing = options.timing});
     for (const Unit& unit : units) ledger.Remove(unit);
     text += fmt::format(", {} holds {} units ({:.1f} %)", rule, units.size(),
                         100 * (1 - static_cast<double>(ledger.Measured()) / whole));
@@ -68,7 +69,11 @@ class Planner {
  public:
   Planner(const Model& model, const Statistics* statistics, const Scorer& scorer, const Allocator& allocator,
           const PlanOptions& options)
-      : model_(model), statistics_(statistics), allocator_(allocator), options_(options), dense_(DenseCost(model)) {
+      : model_(model),
+        statistics_(statistics),
+        allocator_(allocator),
+        options_(options),
+        dense_(DenseCost(model, options.timing)) {
     ESPALIER_CHECK(options.swaps == 0 || statistics != nullptr, "swaps need statistics");
     for (const UnitKind kind : options.kinds)
       for (const int64_t block : BlocksOf(model, kind)) {
@@ -114,6 +119,7 @@ class Planner {
     Plan plan;
     ledger.ListKept(options_.kinds, plan);
     plan.dense = dense_;
+    plan.timing = options_.timing;
     plan.pruned = ledger.Total();
     plan.achieved_share = 1 - static_cast<double>(Measure(plan.pruned, options_.budget_of)) / Whole();
     return plan;

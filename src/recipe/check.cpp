@@ -21,6 +21,9 @@
 namespace espalier {
 namespace {
 
+// Nothing is timed for a check: every multiply-accumulate alike.
+constexpr Timing kNominal{.attention = 1, .ffn = 1, .head = 1};
+
 constexpr double kBytesPerToken = 4.6;  // of English in byte-level BPE vocabularies of 49k to 128k; for estimates only
 
 // Floating-point operations a second of this machine: one matrix product of a size that a block has.
@@ -47,6 +50,7 @@ PlanOptions WidestPlan(const Recipe& recipe, std::vector<UnitKind> kinds) {
   options.min_kv_groups = allocate.Int("min_kv_groups");
   options.min_ffn_channels = allocate.Int("min_ffn_channels");
   options.compensation_adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
+  options.timing = kNominal;
   return options;
 }
 
@@ -100,7 +104,7 @@ std::string CheckRecipe(const Recipe& recipe) {
   CheckScorer(recipe);
   const Model model =
       LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));
-  const Cost dense = DenseCost(model);
+  const Cost dense = DenseCost(model, kNominal);
   const Options& budget = recipe.Entry("prune.budget").options;
   std::string text =
       fmt::format("{}: no mistakes\n\nmodel      {}: {} blocks, {} parameters ({} in blocks), {} in {}\n",
@@ -114,10 +118,14 @@ std::string CheckRecipe(const Recipe& recipe) {
         fmt::format("{}: prune.budget.remove: {} of {} asked for, at most {:.4f} can go; ask for less, allow more unit "
                     "kinds, or lower the minimums",
                     recipe.Where(recipe.Entry("prune.budget")), remove, budget.Text("of"), reach));
-  text += fmt::format(
-      "budget     remove {:.1f} % of {}: {} -> {}\n", 100 * remove, budget.Text("of"),
-      FormatCount(Measure(dense, budget.Text("of"))),
-      FormatCount(static_cast<int64_t>((1 - remove) * static_cast<double>(Measure(dense, budget.Text("of"))))));
+  if (budget.Text("of") == kTimeMeasure)
+    text += fmt::format("budget     remove {:.1f} % of the time of a prefill, which is measured when it is planned\n",
+                        100 * remove);
+  else
+    text += fmt::format(
+        "budget     remove {:.1f} % of {}: {} -> {}\n", 100 * remove, budget.Text("of"),
+        FormatCount(Measure(dense, budget.Text("of"))),
+        FormatCount(static_cast<int64_t>((1 - remove) * static_cast<double>(Measure(dense, budget.Text("of"))))));
   RunState state(recipe, {.from = "", .until = "", .dry_run = true});
   for (const std::string& leak : CheckLeaks(state)) text += "leak       allowed: " + leak + "\n";
   const Options& calibration = recipe.Entry("data.calibration").options;

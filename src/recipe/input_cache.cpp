@@ -40,12 +40,18 @@ const Model& InputCache::ModelAt(const std::filesystem::path& path, at::ScalarTy
   return found->second;
 }
 
-const at::Tensor& InputCache::Windows(const std::filesystem::path& model, const TextSource& source, int64_t sequences,
-                                      int64_t length, uint64_t seed) {
-  const std::string key = fmt::format("{}:{}:{}:{}:{}", model.string(), KeyOf(source), sequences, length, seed);
+const at::Tensor& InputCache::Windows(const std::filesystem::path& model, const TextSource& source,
+                                      const WindowRequest& request) {
+  const std::string key = fmt::format("{}:{}:{}:{}:{}:{}", model.string(), KeyOf(source), request.sequences,
+                                      request.length, request.spread, request.seed);
   auto found = windows_.find(key);
-  if (found == windows_.end())
-    found = windows_.emplace(key, PackWindows(TokenizerOf(model), Text(source), sequences, length, seed)).first;
+  if (found == windows_.end()) {
+    const auto& windows = request.spread ? SpreadWindows : PackWindows;
+    found =
+        windows_
+            .emplace(key, windows(TokenizerOf(model), Text(source), request.sequences, request.length, request.seed))
+            .first;
+  }
   return found->second;
 }
 

@@ -19,9 +19,13 @@ class InputCache {
   const Corpus& Text(const TextSource& source);
   const Tokenizer& TokenizerOf(const std::filesystem::path& model);
   const Model& ModelAt(const std::filesystem::path& path, at::ScalarType dtype, const at::Device& device);
-  // PackWindows of the model's tokenizer: [sequences, length] int64.
-  const at::Tensor& Windows(const std::filesystem::path& model, const TextSource& source, int64_t sequences,
-                            int64_t length, uint64_t seed);
+  // PackWindows or SpreadWindows of the model's tokenizer: [sequences, length] int64.
+  struct WindowRequest {
+    int64_t sequences, length;
+    bool spread;
+    uint64_t seed;
+  };
+  const at::Tensor& Windows(const std::filesystem::path& model, const TextSource& source, const WindowRequest& request);
 
  private:
   std::map<std::string, std::string> hashes_;

@@ -170,8 +170,11 @@ const Corpus& RunState::EvaluationCorpus(const TextSource& source) {
 
 at::Tensor RunState::CalibrationWindows() {
   const Options& options = recipe_.Entry("data.calibration").options;
-  return sharing_.inputs->Windows(ModelPath("dense"), TextSourceFrom(options), options.Int("sequences"),
-                                  options.Int("length"), seed());
+  return sharing_.inputs->Windows(ModelPath("dense"), TextSourceFrom(options),
+                                  {.sequences = options.Int("sequences"),
+                                   .length = options.Int("length"),
+                                   .spread = options.Text("windows") == "spread",
+                                   .seed = seed()});
 }
 
 // What is known of the dense model is always stored, for cells that are added later too; what depends on a plan only

@@ -21,10 +21,20 @@ std::vector<OptionSpec> RunOptions() {
           BoolOption("allow_leak", false, "Calibrate or heal on evaluation text; every report says so")};
 }
 
+std::vector<std::string> StatisticsNeedNames() {
+  std::vector<std::string> names;
+  for (const StatisticsNeed& need : kStatisticsNeeds) names.emplace_back(need.name);
+  return names;
+}
+
 std::vector<OptionSpec> CalibrationOptions() {
   std::vector<OptionSpec> options = TextSourceOptions();
   options.push_back(IntOption("sequences", 128, "Windows of text").Between(1, 1 << 20));
   options.push_back(IntOption("length", 512, "Tokens a window").Between(8, 1 << 20));
+  options.push_back(TextOption("windows", "first",
+                               "Which windows of the text, its documents joined in an order of the seed: the first; "
+                               "or spread over all of it, so that more documents have a part")
+                        .OneOf({"first", "spread"}));
   options.push_back(
       RealOption(
           "outlier_ratio", CalibrateOptions().outlier_ratio,
@@ -38,6 +48,14 @@ std::vector<OptionSpec> CalibrationOptions() {
   options.push_back(IntOption("gradient_tokens", CalibrateOptions().gradient_tokens,
                               "Tokens whose gradients are taken, for scorers that need them")
                         .AtLeast(64));
+  options.push_back(TextOption("gradient_targets", std::string(LossTargetsName(CalibrateOptions().targets.targets)),
+                               "What the loss behind gradients is against: the text's next token (empirical Fisher), "
+                               "or one drawn from the model (true Fisher)")
+                        .OneOf(LossTargetsNames()));
+  options.push_back(TextListOption("also", std::vector<std::string>{},
+                                   "Statistics besides those that the recipe needs: runs that name the same ones share "
+                                   "a calibration in a sweep")
+                        .OneOf(StatisticsNeedNames()));
   return options;
 }
 

@@ -45,7 +45,8 @@ Json CalibrationData(RunState& state) {
   const Options& options = state.recipe().Entry("data.calibration").options;
   return {{"corpus", state.calibration_corpus().sha256},
           {"sequences", options.Int("sequences")},
-          {"length", options.Int("length")}};
+          {"length", options.Int("length")},
+          {"windows", options.Text("windows")}};
 }
 
 bool Needs(const ComponentInfo& info, std::string_view what) {
@@ -133,8 +134,8 @@ std::vector<Protection> ProtectionsOf(RunState& state, const PruneStep& step) {
 // What a step takes: what is missing to its part of the budget, whatever the steps before it left over.
 void TakeStep(const Model& dense, const Model& model, const PruneStep& step, PlanOptions& options) {
   if (step.of == 1) return;
-  const int64_t whole = Measure(DenseCost(dense), options.budget_of);
-  const int64_t current = Measure(DenseCost(model), options.budget_of);
+  const int64_t whole = Measure(DenseCost(dense, options.timing), options.budget_of);
+  const int64_t current = Measure(DenseCost(model, options.timing), options.budget_of);
   const auto due = static_cast<int64_t>(options.remove * static_cast<double>(whole) * static_cast<double>(step.number) /
                                         static_cast<double>(step.of));
   options.amount = std::max<int64_t>(0, due - (whole - current));
@@ -177,6 +178,8 @@ Json PlanFacts(const Plan& plan) {
 }  // namespace
 
 bool NeedsFromStatistics(const Recipe& recipe, std::string_view what) {
+  const std::vector<std::string> also = recipe.Entry("data.calibration").options.TextList("also");
+  if (std::find(also.begin(), also.end(), what) != also.end()) return true;
   if (recipe.Entry("prune.allocate").options.Int("swaps") > 0 && what == "products") return true;
   for (const RecipeEntry& entry : recipe.List("protect"))
     if (Needs(Registry<ProtectionRule>::Find(entry.name).info, what)) return true;
@@ -211,6 +214,7 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
   options.tokens = ParseTokenWeighting(recipe.Text("tokens"));
   options.outlier_ratio = recipe.Real("outlier_ratio");
   options.gradient_tokens = recipe.Int("gradient_tokens");
+  options.targets = {ParseLossTargets(recipe.Text("gradient_targets")), state.seed()};
   Json needs = Json::array();
   for (const StatisticsNeed& need : kStatisticsNeeds) {
     if (need.option == nullptr || !NeedsFromStatistics(state.recipe(), need.name)) continue;
@@ -224,7 +228,8 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
                        {"tokens", TokenWeightingName(options.tokens)},
                        {"outlier_ratio", options.outlier_ratio},
                        {"needs", needs},
-                       {"gradient_tokens", runs_backward ? options.gradient_tokens : 0}};
+                       {"gradient_tokens", runs_backward ? options.gradient_tokens : 0},
+                       {"gradient_targets", runs_backward ? LossTargetsName(options.targets.targets) : ""}};
   return state.Stage(step.number == 1 ? "calibrate" : step.Stage("calibrate"), inputs, output, [&]() -> Json {
     const at::Tensor windows = state.CalibrationWindows();
     options.scratch = output.parent_path();
@@ -256,6 +261,9 @@ std::string PlanStage(RunState& state, const PruneStep& step, const std::string&
   return state.Stage(step.Stage("plan"), inputs, output, [&]() -> Json {
     const Model& model = state.ModelNamed(step.Input());
     PlanOptions options = PlanOptionsFrom(recipe);
+    if (options.budget_of == kTimeMeasure)  // all steps by one measurement
+      options.timing =
+          step.number == 1 ? MeasureTiming(state.dense()) : ReadPlan(state, PruneStep{1, step.of}.Plan()).timing;
     TakeStep(state.dense(), model, step, options);
     if (runs_model) options.windows = state.CalibrationWindows();
     std::optional<Statistics> statistics;

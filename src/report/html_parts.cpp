@@ -169,7 +169,10 @@ std::string HtmlCost(const ReportView& view) {
                        CostRow("All parameters", dense.total_parameters, pruned.total_parameters, false) +
                        CostRow("Bytes", dense.bytes, pruned.bytes, true) +
                        CostRow("Key and value cache for a token", dense.kv_bytes, pruned.kv_bytes, true) +
-                       CostRow("Multiply-accumulates for a token", dense.macs, pruned.macs, false));
+                       CostRow("Multiply-accumulates for a token", dense.macs, pruned.macs, false) +
+                       (dense.picoseconds > 0 ? CostRow("Picoseconds for a token of a prefill, estimated",
+                                                        dense.picoseconds, pruned.picoseconds, false)
+                                              : ""));
 }
 
 std::string HtmlProtected(const ReportView& view) {

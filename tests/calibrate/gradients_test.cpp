@@ -127,6 +127,48 @@ Model Ragged() {
   return CopyModel(Cut(model, plan), at::kDouble, at::kCPU);
 }
 
+TEST(LossTargets, AreDrawnWithTheProbabilitiesOfTheModelWhateverTheBatch) {
+  const Model model = TinyModel(5);
+  const at::NoGradGuard no_grad;
+  const Tensor one = RandomIds(6, 1, 3, model.config.V), ids = one.expand({4000, 3}).contiguous();
+  const Rope rope = MakeRope(model.config, 3, at::kCPU, at::kFloat);
+  const Tensor output = BlockInputs(model, ids, rope).back();
+  const TargetRule rule{LossTargets::kDrawn, 9};
+  const Tensor drawn = TargetsOf(rule, model, output, ids, 0);
+  ASSERT_EQ(drawn.sizes(), (std::vector<int64_t>{4000, 2}));
+  const Tensor probabilities = Logits(model, one).softmax(-1);
+  for (int64_t t = 0; t < 2; ++t) {
+    const Tensor share = at::bincount(drawn.select(1, t), {}, model.config.V).to(at::kDouble) / 4000;
+    EXPECT_LT((share - probabilities[0][t]).abs().max().item<double>(), 0.03);  // four standard errors of 0.5
+  }
+  EXPECT_TRUE(
+      at::equal(TargetsOf(rule, model, output.narrow(0, 10, 5), ids.narrow(0, 10, 5), 10), drawn.narrow(0, 10, 5)));
+  EXPECT_FALSE(at::equal(TargetsOf({LossTargets::kDrawn, 10}, model, output, ids, 0), drawn));
+  EXPECT_TRUE(at::equal(TargetsOf({}, model, output, ids, 0), ids.slice(1, 1)));
+}
+
+// sum over the vocabulary of p (e_v - p) (e_v - p)^T is the Fisher matrix of the logits: the mean of g g^T over draws.
+TEST(GradientProducts, OfDrawnTargetsAreTheTrueFisherInformation) {
+  constexpr int64_t kDraws = 50000;
+  const Model model = CopyModel(TinyModel(5, {.blocks = {{4, 2, 8}}}), at::kDouble, at::kCPU);
+  const Tensor one = RandomIds(6, 1, 2, model.config.V), ids = one.expand({kDraws, 2}).contiguous();
+  Statistics statistics;
+  statistics.blocks.resize(1);
+  Scratch scratch;
+  AddGradientSums(model, ids, kDraws, {.masses = false, .products = true, .rule = {LossTargets::kDrawn, 4}}, scratch,
+                  statistics);
+  const Tensor& measured = statistics.blocks[0].gradient_products.at("w_down");
+  const at::NoGradGuard no_grad;
+  const Rope rope = MakeRope(model.config, 2, at::kCPU, at::kDouble);
+  const Tensor output = BlockInputs(model, one, rope).back(), probabilities = Logits(model, one)[0][0].softmax(0);
+  Tensor expected = at::zeros_like(measured);
+  for (int64_t v = 0; v < model.config.V; ++v) {
+    const Tensor gradient = OutputGradient(model, output, at::full({1, 1}, v, at::kLong))[0][0].to(at::kFloat);
+    expected += probabilities[v].item<float>() * at::outer(gradient, gradient);
+  }
+  EXPECT_LT(RelativeDifference(measured / kDraws, expected), 0.05);
+}
+
 TEST(LossMass, OfHeadsOfUnevenGroupsAndWidthsIsTheSquaredSlopeOfEachUnit) {
   const Model model = Ragged();
   const BlockConfig& sizes = model.config.blocks[1];

@@ -51,6 +51,31 @@ TEST(PackWindows, JoinsDocumentsByTwoNewlinesInAnOrderOfTheSeed) {
   EXPECT_GT(orders.size(), 3u);
 }
 
+TEST(SpreadWindows, DrawsDifferentWindowsOfTheWholeTextByTheSeed) {
+  const Corpus corpus = Documents({"abcdefghijklmnopqrstuvwxyz"});
+  std::set<std::string> seen;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    const at::Tensor windows = SpreadWindows(kLetters, corpus, 3, 2, seed);
+    EXPECT_EQ(windows.sizes(), (std::vector<int64_t>{3, 2}));
+    const std::string text = Joined(windows);
+    EXPECT_EQ(text, Joined(SpreadWindows(kLetters, corpus, 3, 2, seed)));
+    for (size_t at = 0; at < text.size(); at += 2) {  // windows begin at a, c, e, ...
+      EXPECT_EQ((text[at] - 'a') % 2, 0);
+      EXPECT_EQ(text[at + 1], text[at] + 1);
+      seen.insert(text.substr(at, 2));
+    }
+    EXPECT_EQ(std::set<char>(text.begin(), text.end()).size(), 6u);
+  }
+  EXPECT_GT(seen.size(), 10u);  // of 13
+}
+
+TEST(SpreadWindows, SaysHowManyThereAreWhenTheTextIsTooShort) {
+  EXPECT_EQ(MessageOf([] {
+              SpreadWindows(kLetters, Documents({"abcd", "ef"}), 3, 4, 0);
+            }),
+            "text.txt: 2 windows of 4 tokens in 2 documents, expected at least 3; use more documents or ask for fewer");
+}
+
 TEST(PackWindows, SaysHowManyTokensThereAreWhenTheTextIsTooShort) {
   EXPECT_EQ(MessageOf([] {
               PackWindows(kLetters, Documents({"abcd", "ef"}), 3, 4, 0);

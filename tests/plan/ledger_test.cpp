@@ -44,7 +44,7 @@ TEST(Ledger, AgreesExactlyWithTheTensorsOfTheCutModelForRandomMixesOfAllKinds) {
     for (uint64_t seed = 0; seed < 6; ++seed) {
       SCOPED_TRACE(testing::Message() << name << " " << seed);
       const Model model = TinyModel(seed, shape);
-      Ledger ledger(model);
+      Ledger ledger(model, {.timing = kTestTiming});
       uint64_t counter = 0;
       for (const Unit& unit : EveryUnit(model, EveryKind()))
         if (RandomUnit(seed, 1, counter++) < 0.15) ledger.Remove(unit);
@@ -52,7 +52,7 @@ TEST(Ledger, AgreesExactlyWithTheTensorsOfTheCutModelForRandomMixesOfAllKinds) {
       ledger.ListKept(EveryKind(), plan);
       if (plan.residual_channels->kept.empty()) continue;
       const Model cut = Cut(model, plan);
-      ExpectSame(ledger.Total(), DenseCost(cut));
+      ExpectSame(ledger.Total(), DenseCost(cut, kTestTiming));
       ExpectSame(PlannedCost(model, plan, false), DenseCost(cut));
     }
 }
@@ -79,7 +79,7 @@ TEST(Ledger, CountsTheBiasesThatCompensationReallyAdds) {
 TEST(Ledger, SaysWhatRemovingAUnitWillSaveInEveryMeasure) {
   const Model model = TinyModel(2);
   for (const std::string& measure : BudgetMeasures()) {
-    Ledger ledger(model, {.measure = measure, .compensation_adds_bias = true});
+    Ledger ledger(model, {.measure = measure, .compensation_adds_bias = true, .timing = kTestTiming});
     uint64_t counter = 0;
     for (const Unit& unit : EveryUnit(model, EveryKind())) {
       const auto saving = ledger.Of(unit);
@@ -205,11 +205,13 @@ TEST(PlanningAllKinds, MeetsTheBudgetSoThatNothingThatMayStillGoWouldFitAndPredi
           options.budget_of = of;
           options.remove = remove;
           options.compensation_adds_bias = true;
+          options.timing = kTestTiming;
           const std::vector<Protection> keep = {{{1, UnitKind::kFfnChannel, 3}, "keep", ""}};
           const Plan plan = MakePlan(model, nullptr, *Registry<Scorer>::Create("random"),
                                      *Registry<Allocator>::Create(name), keep, options);
           EXPECT_LE(plan.achieved_share, remove + 1e-12);
-          const Ledger built = LedgerOf(model, plan, {of, true, options.min_kv_groups, options.min_ffn_channels});
+          const Ledger built =
+              LedgerOf(model, plan, {of, true, options.min_kv_groups, options.min_ffn_channels, options.timing});
           ExpectSame(plan.pruned, built.Total());
           EXPECT_TRUE(Keeps(plan, keep[0].unit));
           Ledger left = built;
@@ -220,10 +222,11 @@ TEST(PlanningAllKinds, MeetsTheBudgetSoThatNothingThatMayStillGoWouldFitAndPredi
             const auto saving = left.Of(unit);
             EXPECT_TRUE(!saving || *saving > open) << UnitText(unit);
           }
-          const Cost cut = DenseCost(Cut(model, plan));
+          const Cost cut = DenseCost(Cut(model, plan), kTestTiming);
           EXPECT_EQ(cut.kv_bytes, plan.pruned.kv_bytes);
           EXPECT_EQ(cut.macs, plan.pruned.macs);
-          ExpectSame(PlannedCost(model, plan, false), cut);
+          EXPECT_EQ(cut.picoseconds, plan.pruned.picoseconds);
+          ExpectSame(PlannedCost(model, plan, false), DenseCost(Cut(model, plan)));
         }
 }
 

@@ -26,6 +26,7 @@ PlanOptions Wish(const std::string& of, double remove, const std::string& alloca
   options.remove = remove;
   options.min_kv_groups = 0;
   options.min_ffn_channels = 0;
+  options.timing = kTestTiming;
   return options;
 }
 
@@ -42,7 +43,7 @@ class Planning : public testing::Test {
   Cost Built(const Plan& plan, const std::string& compensator) const {
     Model cut = Cut(model_, plan);
     Compensate(model_, plan, statistics_, *Registry<Compensator>::Create(compensator), cut);
-    return DenseCost(cut);
+    return DenseCost(cut, kTestTiming);
   }
 
   Model model_;
@@ -53,12 +54,14 @@ TEST_F(Planning, CountsTheDenseModelByHand) {
   // Block 0 (H 4, G 2, F 24; C 16, D 4): q 16*16, k and v 8*16 each, o 16*16, FFN 3*24*16, norms 32.
   // Block 1 (6, 3, 20): q, o 24*16, k, v 12*16, 3*20*16. Block 2 (2, 1, 28): q, o 8*16, k, v 4*16, 3*28*16.
   const int64_t linear = (256 + 128 + 128 + 256 + 1152) + (384 + 192 + 192 + 384 + 960) + (128 + 64 + 64 + 128 + 1344);
-  const Cost cost = DenseCost(model_);
+  const Cost cost = DenseCost(model_, kTestTiming);
   EXPECT_EQ(cost.block_parameters, linear + 3 * 32);
   EXPECT_EQ(cost.total_parameters, linear + 3 * 32 + 32 * 16 + 16);  // tied embedding and the final norm
   EXPECT_EQ(cost.bytes, 4 * cost.total_parameters);
   EXPECT_EQ(cost.kv_bytes, 2 * (2 + 3 + 1) * 4 * 4);
   EXPECT_EQ(cost.macs, linear + 32 * 16);
+  const int64_t ffn = 1152 + 960 + 1344;
+  EXPECT_EQ(cost.picoseconds, 3 * (linear - ffn) + 2 * ffn + 5 * 32 * 16);
 }
 
 TEST_F(Planning, MeetsEveryBudgetWithinOneUnitAndPredictsTheCutModelExactly) {
@@ -73,7 +76,7 @@ TEST_F(Planning, MeetsEveryBudgetWithinOneUnitAndPredictsTheCutModelExactly) {
           const Plan plan = Make(options);
           const int64_t dense = Measure(plan.dense, of), pruned = Measure(plan.pruned, of);
           // The dearest unit is a KV group: 384 parameters and MACs, 4 bytes each, or 2 * 4 * 4 bytes of cache.
-          const int64_t unit = of == "kv_bytes" ? 32 : of == "bytes" ? 4 * 384 : 384;
+          const int64_t unit = of == "kv_bytes" ? 32 : of == "bytes" ? 4 * 384 : of == kTimeMeasure ? 3 * 384 : 384;
           EXPECT_LE(plan.achieved_share, remove + 1e-12);
           EXPECT_GT(static_cast<double>(dense - pruned),
                     remove * static_cast<double>(dense) - static_cast<double>(unit));
@@ -81,7 +84,7 @@ TEST_F(Planning, MeetsEveryBudgetWithinOneUnitAndPredictsTheCutModelExactly) {
           ExpectSame(plan.pruned, Built(plan, compensator));
           ++plans;
         }
-  EXPECT_EQ(plans, 5 * 2 * 2 * 6);
+  EXPECT_EQ(plans, 6 * 2 * 2 * 6);
 }
 
 TEST(PlanningSmallModels, MeetsTheBudgetAtAnyShareWithTheBiasesCounted) {
@@ -114,7 +117,7 @@ TEST_F(PlanningWithBiases, PredictsTheCutModelExactly) {
     const Plan plan = Make(options);
     EXPECT_LE(plan.achieved_share, 0.4);
     ExpectSame(plan.pruned, Built(plan, "bias"));
-    ExpectSame(plan.pruned, DenseCost(Cut(model_, plan)));
+    ExpectSame(plan.pruned, DenseCost(Cut(model_, plan), kTestTiming));
   }
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <string_view>
 
+#include "espalier/calibrate/gradients.h"
 #include "espalier/calibrate/scratch.h"
 #include "espalier/calibrate/statistics.h"
 #include "espalier/model/block_source.h"
@@ -24,6 +25,7 @@ struct CalibrateOptions {
   bool gradient_products = false;     // also products of output gradients
   bool weight_gradients = false;      // also Taylor sums
   int64_t gradient_tokens = 12288;    // of the last three: whole windows
+  TargetRule targets{};               // of loss masses and gradient products; Taylor sums are of the text's own loss
   int64_t batch = 8;                  // windows at a time
   int64_t memory = Scratch::kMemory;  // bytes each of hidden states, of block inputs and of co-moments; the rest is in
   std::filesystem::path scratch{};    // files in this folder, bitwise the same

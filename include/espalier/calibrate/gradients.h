@@ -5,6 +5,8 @@
 
 #include <functional>
 #include <map>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "espalier/calibrate/scratch.h"
@@ -16,8 +18,27 @@ namespace espalier {
 // What goes into each block, and what comes out of the last: L + 1 tensors [B, T, C].
 std::vector<at::Tensor> BlockInputs(const Model& model, const at::Tensor& ids, const Rope& rope);
 
+// What the loss is taken against.
+enum class LossTargets {
+  kText,   // the text's next token: squares of gradients are the empirical Fisher information
+  kDrawn,  // a token drawn from the model's own distribution at each place: the true Fisher information, whose
+           // quadratic form is to second order the divergence from the dense model (Martens 2014, arXiv 1412.1193)
+};
+std::string_view LossTargetsName(LossTargets targets);  // "drawn": what recipes write
+LossTargets ParseLossTargets(std::string_view name);    // RecipeError with the nearest names
+const std::vector<std::string>& LossTargetsNames();
+
+// Targets of windows [B, T] of which the first is window `first_window` of all: drawn tokens depend on the seed, the
+// window's index and the place in it. output [B, T, C] of the last block -> [B, T - 1] int64.
+struct TargetRule {
+  LossTargets targets = LossTargets::kText;
+  uint64_t seed = 0;
+};
+at::Tensor TargetsOf(const TargetRule& rule, const Model& model, const at::Tensor& output, const at::Tensor& ids,
+                     int64_t first_window);
+
 // Gradient of the sum over tokens of the loss (nats) with respect to the output of the last block [B, T, C].
-at::Tensor OutputGradient(const Model& model, const at::Tensor& output, const at::Tensor& ids);
+at::Tensor OutputGradient(const Model& model, const at::Tensor& output, const at::Tensor& targets);
 
 // The values that one block's taps saw and the gradients with respect to them.
 struct ValueAndGradient {
@@ -39,13 +60,15 @@ struct ForwardPass {
   at::Tensor inputs;    // [L, S, T, C], what goes into each block
   at::Tensor gradient;  // [S, T, C], OutputGradient of each batch
 };
-ForwardPass RunForward(const BlockSource& source, const at::Tensor& windows, int64_t batch, const Scratch& scratch);
+ForwardPass RunForward(const BlockSource& source, const at::Tensor& windows, int64_t batch, const Scratch& scratch,
+                       const TargetRule& rule = {});
 
 // windows [S, T] int64. Blocks come last to first, each with all batches in their order; `first_window` is the index of
 // the batch's first. A streamed model is read twice.
 using VisitGradients = std::function<void(int64_t block, int64_t first_window, const BlockGradients& gradients)>;
 void StreamGradients(const BlockSource& source, const at::Tensor& windows, int64_t batch,
-                     const std::vector<Site>& sites, const Scratch& scratch, const VisitGradients& visit);
+                     const std::vector<Site>& sites, const Scratch& scratch, const VisitGradients& visit,
+                     const TargetRule& rule = {});
 
 // What AddGradientSums measures.
 struct GradientSums {
@@ -60,6 +83,7 @@ struct GradientSums {
   // the consumer's output (after a post-norm's backward; without one it is the gradient with respect to what is added
   // to the residual stream). Divided by the tokens it is the output factor of K-FAC's Fisher matrix (arXiv 1503.05671).
   bool products = false;
+  TargetRule rule{};
 };
 
 // Adds to `statistics`, of which gradient_tokens grows by the tokens of windows [S, T]. NumericError naming the block

@@ -22,4 +22,9 @@ TextSource TextSourceFrom(const Options& options);
 at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
                        uint64_t seed);
 
+// `sequences` of the windows that the whole text gives (PackWindows), drawn by the seed: many more documents have a
+// part than when the first windows of the text are taken. RecipeError as above.
+at::Tensor SpreadWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
+                         uint64_t seed);
+
 }  // namespace espalier

@@ -11,6 +11,11 @@ namespace espalier {
 // is ever held (the fused linear cross-entropy of Hsu et al. 2024, arXiv 2410.10989).
 at::Tensor NextTokenLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets);
 
+// One token for each hidden state [N, C], drawn from the model's own distribution softmax(hidden head^T): the first
+// whose cumulative probability exceeds uniform [N] float64 in [0, 1). [N] int64, without gradients. Logits exist for
+// 256 rows at a time.
+at::Tensor DrawTokens(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& uniform);
+
 // f(x) without keeping f's intermediates: they are computed again in the backward pass. Gradients are bitwise those of
 // f(x). `anchor` is any tensor that requires gradients: it keeps the node alive when x itself does not.
 at::Tensor Checkpointed(const std::function<at::Tensor(const at::Tensor&)>& f, const at::Tensor& x,

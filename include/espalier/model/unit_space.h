@@ -25,10 +25,12 @@ struct VectorSlice {
 
 // What one removed unit saves.
 struct UnitCost {
-  int64_t parameters = 0;  // weights and biases
-  int64_t kv_width = 0;    // elements of key and value cache per token
-  int64_t macs = 0;        // multiply-accumulates of linear layers per token
-  int64_t outside = 0;     // of the parameters, those outside the blocks: embedding, head, final norm
+  int64_t parameters = 0;      // weights and biases
+  int64_t kv_width = 0;        // elements of key and value cache per token
+  int64_t macs = 0;            // multiply-accumulates of linear layers per token
+  int64_t attention_macs = 0;  // of the macs, those of attention
+  int64_t outside_macs = 0;    // and those of the head
+  int64_t outside = 0;         // of the parameters, those outside the blocks: embedding, head, final norm
 };
 
 // How many units of a kind a block has, or the model for kinds of the model as a whole.

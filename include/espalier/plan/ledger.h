@@ -18,6 +18,7 @@ struct LedgerOptions {
   bool compensation_adds_bias = false;       // a w_o or w_down that loses columns gains a bias if it has none
   // Width kinds leave so much of a sublayer, or all of it if there was less; whole sublayers and blocks may go.
   int64_t min_kv_groups = 0, min_ffn_channels = 0;
+  Timing timing{};  // for the measure that needs it
 };
 
 // Besides what the removed units own,

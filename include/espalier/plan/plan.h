@@ -42,6 +42,7 @@ struct Plan {
   double requested_share = 0;  // of `budget_of`
   double achieved_share = 0;
   Cost dense, pruned;
+  Timing timing;  // behind their picoseconds
   std::vector<BlockPlan> blocks;
   std::optional<KeptUnits> residual_channels;  // none: the plan leaves the width alone
   std::vector<ProtectedUnit> protected_units;

@@ -15,8 +15,9 @@ struct PlanOptions {
   std::string scorer_name, allocator_name;
   std::vector<UnitKind> kinds;
   at::Tensor windows;  // calibration windows [S, T], for scorers that run the model; undefined: for the others
-  std::string budget_of = "block_parameters";  // block_parameters, total_parameters, bytes, kv_bytes, macs
+  std::string budget_of = "block_parameters";  // one of BudgetMeasures()
   double remove = 0;                           // share of it, in [0, 1)
+  Timing timing{};                             // where that is time
   std::optional<int64_t> amount;               // instead of the share, where that is of another model
   int64_t min_kv_groups = 1, min_ffn_channels = 1;
   int64_t round_ffn_to = 1;  // kept FFN widths: multiples of it, all that there are, or none
