@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <algorithm>
 #include <cmath>
 
 #include "espalier/core/error.h"
@@ -227,6 +229,15 @@ int64_t CountParameters(const Model& model) {
 }
 int64_t CountBlockParameters(const Model& model) {
   return CountElements(model, "block");
+}
+
+bool SameTensors(const Model& a, const Model& b) {
+  Model mine = a, other = b;  // TensorsOf gives what may be changed; these share all tensors
+  const std::vector<NamedTensorRef> left = TensorsOf(mine), right = TensorsOf(other);
+  return a.edit == b.edit && std::equal(left.begin(), left.end(), right.begin(), right.end(),
+                                        [](const NamedTensorRef& x, const NamedTensorRef& y) {
+                                          return x.name == y.name && x.tensor->is_same(*y.tensor);
+                                        });
 }
 
 void CheckFrameShapes(const Model& model) {

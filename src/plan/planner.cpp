@@ -79,7 +79,7 @@ class Planner {
       for (const int64_t block : BlocksOf(model, kind)) {
         UnitGroup group{block, kind, {}};
         group.score = CheckedScore(scorer, options.scorer_name,
-                                   {model, block, kind, statistics, options.windows, options.remove});
+                                   {model, block, kind, statistics, options.windows, options.remove, &options.kinds});
         groups_.push_back(std::move(group));
       }
   }

@@ -45,12 +45,7 @@ DensePass::DensePass(const Model& model, const Tensor& windows, int64_t sequence
 }
 
 bool DensePass::IsOf(const Model& model, const Tensor& windows) const {
-  Model mine = model_, other = model;  // shares all tensors
-  const std::vector<NamedTensorRef> a = TensorsOf(mine), b = TensorsOf(other);
-  return windows_.is_same(windows) && mine.edit == other.edit &&
-         std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const NamedTensorRef& x, const NamedTensorRef& y) {
-           return x.name == y.name && x.tensor->is_same(*y.tensor);
-         });
+  return windows_.is_same(windows) && SameTensors(model_, model);
 }
 
 double DensePass::LossFrom(const Model& model, int64_t l) const {

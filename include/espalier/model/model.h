@@ -105,6 +105,9 @@ Model CopyModel(const Model& model, at::ScalarType dtype, at::Device device);
 int64_t CountParameters(const Model& model);       // a tied head counts once
 int64_t CountBlockParameters(const Model& model);  // everything in the blocks
 
+// Whether both are made of the very same tensors, with the same intervention.
+bool SameTensors(const Model& a, const Model& b);
+
 // Throws ShapeError naming the tensor, what was found and what the configuration expects.
 void CheckShapes(const Model& model);
 

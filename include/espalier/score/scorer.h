@@ -19,6 +19,8 @@ struct ScoreInput {
   // For scorers that run the model and say so by the need "windows".
   at::Tensor windows = {};  // calibration windows [S, T] int64
   double remove = 0;        // the share that the budget takes
+  // All kinds of the plan, for scorers that weigh units of different kinds against each other; null: this one alone.
+  const std::vector<UnitKind>* kinds = nullptr;
 };
 
 class Scorer {
