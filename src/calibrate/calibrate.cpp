@@ -12,6 +12,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/io/mapped.h"
+#include "espalier/model/consumer.h"
 #include "espalier/model/forward.h"
 #include "influence.h"
 
@@ -51,21 +52,21 @@ Statistics Empty(const ModelConfig& config, const Tensor& windows, const Calibra
   return statistics;
 }
 
-// What one sublayer's moments are made of: its consumer's input, and the residual stream after its addition.
+// What one sublayer's moments are made of: its consumer's input, weighed by the residual stream after its addition.
 struct Sublayer {
   Role consumer;
-  Site input, residual;
+  Site residual;
 };
-constexpr Sublayer kSublayers[] = {{Role::kO, Site::kHeadOut, Site::kAttnResidual},
-                                   {Role::kDown, Site::kFfnHidden, Site::kBlockOutput}};
+constexpr Sublayer kSublayers[] = {{Role::kO, Site::kAttnResidual}, {Role::kDown, Site::kBlockOutput}};
 
 // One batch of one block.
 void AddMoments(const ModelConfig& config, const BlockTaps& taps, int64_t l, int64_t first_window,
                 const Tensor& outlier, const CalibrateOptions& options, BlockStatistics& block) {
   for (const Sublayer& sublayer : kSublayers) {
-    const Tensor& value = taps.At(sublayer.input);
+    const Site input = InputSite(sublayer.consumer);
+    const Tensor& value = taps.At(input);
     if (!value.defined()) continue;
-    CheckFinite(value, l, sublayer.input);
+    CheckFinite(value, l, input);
     SiteStatistics& site = block.At(sublayer.consumer);
     if (options.products && !site.counted.products.defined())
       site.counted.products = at::zeros({value.size(2), value.size(2)}, at::kDouble);

@@ -4,6 +4,7 @@
 
 #include "espalier/calibrate/gradients.h"
 #include "espalier/core/error.h"
+#include "espalier/model/consumer.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/head_layout.h"
 #include "espalier/model/unit_space.h"
@@ -18,18 +19,17 @@ using at::Tensor;
 struct Sublayer {
   UnitKind kind;
   Role consumer;
-  Site input, added;
+  Site added;
   VectorRole post_norm;
   std::vector<UnitKind> slices;  // whose units are columns of the input
 };
 const Sublayer kSublayers[] = {
     {UnitKind::kAttention,
      Role::kO,
-     Site::kHeadOut,
      Site::kAttnOut,
      VectorRole::kAttentionPostNorm,
      {UnitKind::kKvGroup, UnitKind::kQueryHead, UnitKind::kValueChannel}},
-    {UnitKind::kFfn, Role::kDown, Site::kFfnHidden, Site::kFfnOut, VectorRole::kFfnPostNorm, {UnitKind::kFfnChannel}}};
+    {UnitKind::kFfn, Role::kDown, Site::kFfnOut, VectorRole::kFfnPostNorm, {UnitKind::kFfnChannel}}};
 
 // x * dL/dx, [B, T, ...] -> [B*T, ...] float32.
 Tensor Product(const ValueAndGradient& at) {
@@ -84,7 +84,7 @@ void AddPairMasses(const Model& model, int64_t l, const ValueAndGradient& keys, 
 void AddMasses(const Model& model, int64_t l, const BlockGradients& gradients, BlockStatistics& block) {
   Tensor whole;  // [N, 1]: both sublayers together
   for (const Sublayer& sublayer : kSublayers) {
-    const auto input = gradients.sites.find(sublayer.input);
+    const auto input = gradients.sites.find(InputSite(sublayer.consumer));
     if (input == gradients.sites.end()) continue;
     const Tensor product = Product(input->second);  // [N, n]
     for (const UnitKind kind : sublayer.slices)
@@ -108,7 +108,7 @@ Tensor ThroughNorm(const ModelConfig& config, const Tensor& gain, const Tensor& 
 
 void AddProducts(const Model& model, int64_t l, const BlockGradients& gradients, BlockStatistics& block) {
   for (const Sublayer& sublayer : kSublayers) {
-    const auto input = gradients.sites.find(sublayer.input);
+    const auto input = gradients.sites.find(InputSite(sublayer.consumer));
     if (input == gradients.sites.end()) continue;
     const Block& weights = model.blocks[static_cast<size_t>(l)];
     Tensor gradient = gradients.sites.at(sublayer.added).gradient;  // [B, T, C]

@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "espalier/calibrate/calibrate.h"
-#include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/names.h"
 #include "espalier/core/random.h"
 #include "espalier/io/mapped.h"
 #include "espalier/model/forward.h"
@@ -29,10 +29,7 @@ std::string_view LossTargetsName(LossTargets targets) {
 }
 
 LossTargets ParseLossTargets(std::string_view name) {
-  const std::vector<std::string>& names = LossTargetsNames();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) throw RecipeError(UnknownName("targets of gradients", name, names));
-  return static_cast<LossTargets>(found - names.begin());
+  return static_cast<LossTargets>(IndexOfName("targets of gradients", name, LossTargetsNames()));
 }
 
 std::vector<Tensor> BlockInputs(const Model& model, const Tensor& ids, const Rope& rope) {

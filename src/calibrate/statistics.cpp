@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "espalier/core/error.h"
+#include "espalier/core/names.h"
 #include "sums.h"
 
 namespace espalier {
@@ -48,10 +49,7 @@ std::string_view TokenWeightingName(TokenWeighting weighting) {
 }
 
 TokenWeighting ParseTokenWeighting(std::string_view name) {
-  const std::vector<std::string>& names = TokenWeightingNames();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) throw RecipeError(UnknownName("token weighting", name, names));
-  return static_cast<TokenWeighting>(found - names.begin());
+  return static_cast<TokenWeighting>(IndexOfName("token weighting", name, TokenWeightingNames()));
 }
 
 namespace {

@@ -22,16 +22,14 @@ constexpr NamedMeasure kMeasures[] = {{"block_parameters", &Cost::block_paramete
                                       {"macs", &Cost::macs},
                                       {kTimeMeasure.data(), &Cost::picoseconds}};
 
-// Multiply-accumulates of the blocks' linear layers.
-Macs BlockMacs(const Model& model) {
+}  // namespace
+
+Macs MacsOf(const Block& block) {
   Macs macs;
-  for (const Block& block : model.blocks)
-    for (const Role role : kRoles)
-      if (block.At(role).defined()) macs.Add(role, block.At(role).weight.numel());
+  for (const Role role : kRoles)
+    if (block.At(role).defined()) macs.Add(role, block.At(role).weight.numel());
   return macs;
 }
-
-}  // namespace
 
 int64_t Macs::Picoseconds(const Timing& timing) const {
   return std::llround(timing.attention * static_cast<double>(attention) + timing.ffn * static_cast<double>(ffn) +
@@ -68,8 +66,8 @@ Cost DenseCost(const Model& model, const Timing& timing) {
   for (const Block& block : model.blocks)
     for (const Role role : {Role::kK, Role::kV})
       if (block.At(role).defined()) cost.kv_bytes += block.At(role).weight.size(0) * element;
-  Macs macs = BlockMacs(model);
-  macs.head = model.Head().numel();
+  Macs macs{.head = model.Head().numel()};
+  for (const Block& block : model.blocks) macs += MacsOf(block);
   cost.macs = macs.Total();
   cost.picoseconds = macs.Picoseconds(timing);
   return cost;

@@ -10,6 +10,7 @@
 #include "espalier/core/log.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/model.h"
+#include "espalier/plan/cost.h"
 
 namespace espalier {
 namespace {
@@ -29,18 +30,11 @@ double MedianSeconds(const std::function<Tensor()>& run) {
   return seconds[kRepeats / 2];
 }
 
-int64_t MacsOf(const Block& block, bool of_attention) {
-  int64_t macs = 0;
-  for (const Role role : kRoles)
-    if (OfAttention(role) == of_attention && block.At(role).defined()) macs += block.At(role).weight.numel();
-  return macs;
-}
-
 // The block with the most multiply-accumulates of one sublayer; -1 when no block has it.
-int64_t Widest(const Model& model, bool of_attention) {
+int64_t Widest(const Model& model, int64_t Macs::*of) {
   int64_t widest = -1, most = 0;
   for (int64_t l = 0; l < model.config.L(); ++l) {
-    const int64_t macs = MacsOf(model.blocks[static_cast<size_t>(l)], of_attention);
+    const int64_t macs = MacsOf(model.blocks[static_cast<size_t>(l)]).*of;
     if (macs > most) widest = l, most = macs;
   }
   return widest;
@@ -68,35 +62,35 @@ Model HalfFfn(const Model& model, int64_t l) {
   return half;
 }
 
-// Time of a sublayer's multiply-accumulates: of the whole, or the slope between two widths.
-double PerMac(double whole, int64_t macs, double half, int64_t half_macs) {
+// Picoseconds of one multiply-accumulate for one token.
+double PerMac(double seconds, int64_t macs) {
   constexpr double kPicoseconds = 1e12;
-  const double slope = (whole - half) / static_cast<double>(macs - half_macs);
-  const double average = whole / static_cast<double>(macs);
-  // Noise can turn a slope of two measured times around; the average is its upper bound.
-  return kPicoseconds / static_cast<double>(kTimedTokens) * (slope > 0 ? std::min(slope, average) : average);
+  return kPicoseconds * seconds / static_cast<double>(macs * kTimedTokens);
 }
 
 double FfnTiming(const Model& model, const Tensor& h) {
-  const int64_t l = Widest(model, /*of_attention=*/false);
+  const int64_t l = Widest(model, &Macs::ffn);
   if (l < 0) return 0;
   const Model half = HalfFfn(model, l);
+  const auto macs = [&](const Model& of) { return MacsOf(of.blocks[static_cast<size_t>(l)]).ffn; };
   const auto seconds = [&](const Model& of) { return MedianSeconds([&] { return RunFeedForward(of, l, h); }); };
-  return PerMac(seconds(model), MacsOf(model.blocks[static_cast<size_t>(l)], false), seconds(half),
-                MacsOf(half.blocks[static_cast<size_t>(l)], false));
+  const double whole = seconds(model), slope = PerMac(whole - seconds(half), macs(model) - macs(half));
+  // Noise can turn a slope of two measured times around; the average is its upper bound.
+  const double average = PerMac(whole, macs(model));
+  return slope > 0 ? std::min(slope, average) : average;
 }
 
 // Heads are many small products: time goes with their number, and no half is needed.
 double AttentionTiming(const Model& model, const Tensor& h) {
-  const int64_t l = Widest(model, /*of_attention=*/true);
+  const int64_t l = Widest(model, &Macs::attention);
   if (l < 0) return 0;
   const Rope rope = MakeRope(model.config, kTimedTokens, model.device(), model.dtype());
-  const double whole = MedianSeconds([&] { return RunAttention(model, l, h, rope); });
-  return PerMac(whole, MacsOf(model.blocks[static_cast<size_t>(l)], true), 0, 0);
+  return PerMac(MedianSeconds([&] { return RunAttention(model, l, h, rope); }),
+                MacsOf(model.blocks[static_cast<size_t>(l)]).attention);
 }
 
 double HeadTiming(const Model& model, const Tensor& h) {
-  return PerMac(MedianSeconds([&] { return at::linear(h, model.Head()); }), model.Head().numel(), 0, 0);
+  return PerMac(MedianSeconds([&] { return at::linear(h, model.Head()); }), model.Head().numel());
 }
 
 }  // namespace

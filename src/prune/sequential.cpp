@@ -7,6 +7,7 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/model/consumer.h"
 #include "refit.h"
 
 namespace espalier {
@@ -18,7 +19,6 @@ using at::Tensor;
 struct Place {
   int64_t block = 0;
   Role consumer = Role::kO;
-  Site Input() const { return consumer == Role::kO ? Site::kHeadOut : Site::kFfnHidden; }
   size_t Index() const { return static_cast<size_t>(block); }
   Place Next() const { return consumer == Role::kO ? Place{block, Role::kDown} : Place{block + 1, Role::kO}; }
 };
@@ -129,7 +129,7 @@ class Walk {
 
   void Refit(const Place& at) {
     Gathered fit, held_out;
-    BlockTaps taps({at.Input()});
+    BlockTaps taps({InputSite(at.consumer)});
     for (int64_t first = 0; first < S();) {
       const int64_t limit = first < held_out_from_ ? held_out_from_ : S();
       const int64_t B = std::min(data_.batch, limit - first);
@@ -138,7 +138,8 @@ class Walk {
       const Tensor output = RunSublayer(model_, at, h, &taps);
       const Tensor outlier = OutlierTokens(h, output, data_.outlier_ratio);
       const Tensor weights = TokenWeights(data_.tokens, outlier, output, model_.config.norm_epsilon);
-      (first < held_out_from_ ? fit : held_out).Add(taps.At(at.Input()), Shift(at, first, h, output), weights, first);
+      (first < held_out_from_ ? fit : held_out)
+          .Add(taps.At(InputSite(at.consumer)), Shift(at, first, h, output), weights, first);
       first += B;
     }
     RefitData data = fit.Take();

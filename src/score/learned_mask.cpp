@@ -20,7 +20,7 @@
 #include "espalier/calibrate/gradients.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
-#include "espalier/core/random.h"
+#include "espalier/model/consumer.h"
 #include "espalier/model/forward.h"
 #include "espalier/score/scorer.h"
 
@@ -34,12 +34,9 @@ struct MaskOptions {
   double rate;
 };
 
-// The sites whose columns kinds of units own.
-constexpr std::pair<Role, Site> kSites[] = {{Role::kO, Site::kHeadOut}, {Role::kDown, Site::kFfnHidden}};
-
-// The units of one kind in one block, from `first` on in the flat list of all.
+// The units of one kind in one block: `count` from `first` on in the flat list of all.
 struct Part {
-  int64_t block, first;
+  int64_t block, first, count;
   UnitKind kind;
   Role consumer;
   Tensor unit_of_column;  // [n] int64, of the consumer's input
@@ -114,16 +111,14 @@ class MaskTraining {
                                   "learned_mask", &BlockStatistics::loss_mass);
     const Role consumer = space.consumer();
     const int64_t width = dense_.blocks[static_cast<size_t>(l)].At(consumer).weight.size(1);
-    parts_.push_back({l, std::ssize(cost), kind, consumer, UnitOfColumn(space, consumer, width)});
+    parts_.push_back({l, std::ssize(cost), space.size(), kind, consumer, UnitOfColumn(space, consumer, width)});
     for (int64_t unit = 0; unit < space.size(); ++unit) {
       cost.push_back(static_cast<double>(space.Cost(unit).parameters));
       mass.push_back(known[unit].item<double>());
     }
   }
 
-  Tensor Units(const Part& part, const Tensor& all) const {
-    return all.narrow(0, part.first, part.unit_of_column.max().item<int64_t>() + 1);
-  }
+  static Tensor Units(const Part& part, const Tensor& all) { return all.narrow(0, part.first, part.count); }
 
   // Soft masks that spend exactly the budget: theta by bisection.
   Tensor Soft(double tau) const {
@@ -140,18 +135,13 @@ class MaskTraining {
   void SetMasks(const Tensor& soft) {
     for (int64_t l = 0; l < dense_.config.L(); ++l) masks_->At(l).clear();
     for (const Part& part : parts_) {
-      Tensor& mask = masks_->At(part.block)[SiteOf(part.consumer)];
+      Tensor& mask = masks_->At(part.block)[InputSite(part.consumer)];
       const Tensor columns = OnModel(Units(part, soft).index_select(0, part.unit_of_column));
       mask = mask.defined() ? mask * columns : columns;
     }
   }
 
   Tensor OnModel(const Tensor& x) const { return x.to(dense_.device(), dense_.dtype()); }
-
-  static Site SiteOf(Role consumer) {
-    return std::find_if(std::begin(kSites), std::end(kSites), [&](const auto& at) { return at.first == consumer; })
-        ->second;
-  }
 
   // dL/dm of every unit, of the mean loss on one batch [B, T].
   Tensor Gradient(const Tensor& ids, const Tensor& soft) {
@@ -181,7 +171,7 @@ class MaskTraining {
   void AddToUnits(int64_t l, Site site, const Tensor& slope, const Tensor& mask, const Tensor& soft,
                   Tensor& of_units) const {
     for (const Part& part : parts_) {
-      if (part.block != l || SiteOf(part.consumer) != site) continue;
+      if (part.block != l || InputSite(part.consumer) != site) continue;
       const Tensor own = Units(part, soft).index_select(0, part.unit_of_column);
       Units(part, of_units).index_add_(0, part.unit_of_column, slope * mask / own.clamp_min(1e-12));
     }
@@ -189,7 +179,7 @@ class MaskTraining {
 
   void Train() {
     constexpr double kFirst = 1, kLast = 0.1, kBeta1 = 0.9, kBeta2 = 0.99;
-    const int64_t batches = windows_.size(0) / std::min(options_.batch, windows_.size(0));
+    const int64_t size = std::min(options_.batch, windows_.size(0)), batches = windows_.size(0) / size;
     Tensor mean = at::zeros_like(logit_), square = at::zeros_like(logit_);
     Progress progress("learned masks", options_.steps);
     for (int64_t step = 0; step < options_.steps; ++step) {
@@ -197,7 +187,6 @@ class MaskTraining {
           kFirst * std::pow(kLast / kFirst, static_cast<double>(step) / std::max<double>(1, options_.steps - 1));
       const Tensor soft = Soft(tau);
       SetMasks(soft);
-      const int64_t size = std::min(options_.batch, windows_.size(0));
       const Tensor ids = windows_.narrow(0, step % batches * size, size).to(dense_.device());
       const Tensor slope = Gradient(ids, soft);
       const Tensor width = soft * (1 - soft) / tau;

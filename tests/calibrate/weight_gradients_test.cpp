@@ -6,18 +6,13 @@
 
 #include "espalier/model/forward.h"
 #include "espalier/model/unit_space.h"
+#include "support/losses.h"
 #include "support/tiny_model.h"
 
 namespace espalier {
 namespace {
 
 using at::Tensor;
-
-double MeanLoss(const Model& model, const Tensor& ids) {
-  const at::NoGradGuard no_grad;
-  const Tensor logits = Logits(model, ids).slice(1, 0, -1).reshape({-1, model.config.V});
-  return at::cross_entropy_loss(logits, ids.slice(1, 1).reshape({-1})).item<double>();
-}
 
 // The three sums of one unit from central differences of each sequence's loss, weight by weight.
 Tensor ByDifferences(Model model, const Tensor& ids, int64_t block, UnitKind kind, int64_t unit) {

@@ -7,6 +7,7 @@
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/model/forward.h"
 #include "espalier/score/scorer.h"
+#include "support/losses.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -14,12 +15,6 @@ namespace espalier {
 namespace {
 
 using at::Tensor;
-
-double MeanLoss(const Model& model, const Tensor& ids) {
-  const at::NoGradGuard no_grad;
-  const Tensor logits = Logits(model, ids).slice(1, 0, -1).reshape({-1, model.config.V});
-  return at::cross_entropy_loss(logits, ids.slice(1, 1).reshape({-1})).item<double>();
-}
 
 class LearnedMasks : public testing::Test {
  protected:

@@ -14,9 +14,17 @@ namespace espalier {
 struct Macs {
   int64_t attention = 0, ffn = 0, head = 0;
   void Add(Role role, int64_t macs) { (OfAttention(role) ? attention : ffn) += macs; }
+  Macs& operator+=(const Macs& other) {
+    attention += other.attention;
+    ffn += other.ffn;
+    head += other.head;
+    return *this;
+  }
   int64_t Total() const { return attention + ffn + head; }
   int64_t Picoseconds(const Timing& timing) const;
 };
+
+Macs MacsOf(const Block& block);
 
 struct Cost {
   int64_t block_parameters = 0;  // everything in the blocks
