@@ -14,6 +14,7 @@
 #include "espalier/io/mapped.h"
 #include "espalier/model/consumer.h"
 #include "espalier/model/forward.h"
+#include "espalier/model/precision.h"
 #include "influence.h"
 
 namespace espalier {
@@ -89,11 +90,13 @@ void AddTokens(SiteStatistics& site, const Tensor& value, const Tensor& weights,
   const Tensor rows = value.reshape({B * T, value.size(2)}), places = RowPlaces(first_window, B, T);
   const Tensor weight = weights.flatten();  // [B*T]
   const Tensor counted = weight.nonzero().squeeze(1), left_out = weight.eq(0).nonzero().squeeze(1);
-  const Tensor positive = weight.index_select(0, counted);
+  const auto chosen = [&](const Tensor& tensor, const Tensor& index) {
+    return index.size(0) == B * T ? tensor : tensor.index_select(0, index.to(tensor.device()));
+  };
+  const Tensor positive = chosen(weight, counted);
   const bool alike = positive.eq(1).all().item<bool>();
-  site.counted.Add(rows.index_select(0, counted.to(rows.device())), places.index_select(0, counted),
-                   alike ? Tensor() : positive);
-  site.left_out.Add(rows.index_select(0, left_out.to(rows.device())), places.index_select(0, left_out));
+  site.counted.Add(chosen(rows, counted), chosen(places, counted), alike ? Tensor() : positive);
+  site.left_out.Add(chosen(rows, left_out), chosen(places, left_out));
 }
 
 void CheckFinite(const Tensor& values, int64_t block, Site site) {
@@ -170,7 +173,9 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
   Statistics statistics = Empty(config, windows, options);
   Scratch scratch(options.memory, options.scratch);
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
+  const ProductsIn rounded(source.model().device(), options.matmul);
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
+    const ProductsIn exact(source.model().device(), at::kFloat);
     BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
     const Tensor outlier =
         OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);

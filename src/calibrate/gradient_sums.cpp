@@ -7,6 +7,7 @@
 #include "espalier/model/consumer.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/head_layout.h"
+#include "espalier/model/precision.h"
 #include "espalier/model/unit_space.h"
 #include "sums.h"
 
@@ -44,15 +45,19 @@ Tensor SquaredSum(const Tensor& slopes) {
 // The sum over the columns of each unit, [N, n] -> [N, units].
 Tensor SumColumns(const Tensor& product, const std::vector<std::vector<int64_t>>& columns) {
   std::vector<int64_t> flat, unit_of;
+  bool alike = true;  // as many columns in every unit: no scattered additions
   for (size_t unit = 0; unit < columns.size(); ++unit) {
     flat.insert(flat.end(), columns[unit].begin(), columns[unit].end());
     unit_of.insert(unit_of.end(), columns[unit].size(), static_cast<int64_t>(unit));
+    alike = alike && columns[unit].size() == columns[0].size();
   }
   const auto index = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::kLong).to(product.device());
   };
-  return at::zeros({product.size(0), static_cast<int64_t>(columns.size())}, product.options())
-      .index_add_(1, index(unit_of), product.index_select(1, index(flat)));
+  const Tensor chosen = product.index_select(1, index(flat));
+  const auto units = static_cast<int64_t>(columns.size());
+  if (alike && !flat.empty()) return chosen.view({product.size(0), units, -1}).sum(2);
+  return at::zeros({product.size(0), units}, product.options()).index_add_(1, index(unit_of), chosen);
 }
 
 std::vector<std::vector<int64_t>> ColumnsOf(const UnitSpace& space) {
@@ -133,6 +138,7 @@ void AddGradientSums(const BlockSource& source, const Tensor& windows, int64_t b
   statistics.gradient_tokens += windows.numel();
   const int64_t last_batch = (windows.size(0) - 1) / batch * batch;
   const auto visit = [&](int64_t l, int64_t first, const BlockGradients& gradients) {
+    const ProductsIn exact(source.model().device(), at::kFloat);
     CheckGradient(l, gradients.input);
     BlockStatistics& block = statistics.blocks[static_cast<size_t>(l)];
     if (wanted.masses) AddMasses(source.model(), l, gradients, block);

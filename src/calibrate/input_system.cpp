@@ -8,14 +8,16 @@
 
 namespace espalier {
 
-at::Tensor InputSystem(const SiteStatistics& site, double ridge) {
+at::Tensor InputSystem(const SiteStatistics& site, double ridge, double tail) {
   const Moments& moments = site.counted;
   ESPALIER_CHECK(moments.products.defined(), "least squares needs calibration with products");
-  const double weight = moments.weight > 0 ? moments.weight : 1;
-  at::Tensor system = moments.products.to(at::kDouble) / weight;
+  at::Tensor system = moments.PerToken(moments.products.to(at::kDouble));
   if (system.numel() == 0) return system;
-  const double lambda = std::max(ridge * (moments.squares.mean().item<double>() / weight), 1e-12);
-  system.diagonal().add_(site.left_out.SumOfSquares() / weight).add_(lambda);
+  const double lambda = std::max(ridge * moments.Variance().mean().item<double>(), 1e-12);
+  system.diagonal()
+      .add_(moments.PerToken(site.left_out.SumOfSquares()))
+      .add_(moments.PerToken(moments.fourth_powers).sqrt(), tail)
+      .add_(lambda);
   return system;
 }
 

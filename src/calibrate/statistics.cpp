@@ -70,12 +70,22 @@ Tensor GramOf(const Tensor& x) {
   return gram;
 }
 
+// Where the largest magnitude of each of `columns` is, [n, 2]; zeros for the other columns, which are not asked for.
+Tensor PlacesOfMax(const Tensor& x, const Tensor& where, const Tensor& columns) {
+  Tensor places = at::zeros({x.size(1), 2}, at::kLong);
+  if (columns.numel() == 0) return places;
+  // Contiguous rows: the reduction is several times faster.
+  const Tensor some = x.t().index_select(0, columns.to(x.device())).abs();  // [columns, N]
+  return places.index_copy_(0, columns, where.index_select(0, some.argmax(1).cpu()));
+}
+
 }  // namespace
 
 Moments Moments::Empty(int64_t n, bool with_products) {
   Moments moments;
   moments.mean = at::zeros({n}, at::kDouble);
   moments.squares = at::zeros({n}, at::kDouble);
+  moments.fourth_powers = at::zeros({n}, at::kDouble);
   moments.max = at::full({n}, -1.0, at::kDouble);
   moments.max_at = at::zeros({n, 2}, at::kLong);
   if (with_products) moments.products = at::zeros({n, n}, at::kDouble);
@@ -88,23 +98,28 @@ void Moments::Add(const Tensor& x, const Tensor& where, const Tensor& weights) {
   Moments batch;
   batch.count = x.size(0);
   batch.weight = weighted ? weights.sum().item<double>() : static_cast<double>(batch.count);
-  const Tensor sum = weighted ? weights.to(x.device()).matmul(x.to(at::kDouble)) : x.sum(0, false, at::kDouble);
-  batch.mean = sum.cpu() / batch.weight;
-  // Deviations from a float32 shift near the mean, summed in float64 and corrected for the shift: exact to rounding, at
-  // half the memory traffic of float64 copies.
-  const Tensor shift = batch.mean.to(at::kFloat);
-  Tensor centred = x.to(at::kFloat) - shift.to(x.device());  // [N, n]
-  if (weighted) centred.mul_(weights.sqrt().to(at::kFloat).to(x.device()).unsqueeze(1));
-  const Tensor off = batch.mean - shift.to(at::kDouble);  // [n]
+  const Tensor wide = x.to(at::kFloat), scale = weighted ? weights.to(x.device(), at::kFloat) : Tensor();
+  // Deviations from a float32 shift near the mean, corrected for the shift: what is summed in float32 is as small as
+  // the spread, and no float64 copies are made.
+  const Tensor shift = weighted ? scale.matmul(wide).div_(batch.weight) : wide.mean(0);
+  Tensor centred = wide - shift;  // [N, n]
+  const Tensor root = weighted ? scale.sqrt() : Tensor();
+  if (weighted) centred.mul_(root.unsqueeze(1));
+  const Tensor excess = weighted ? root.matmul(centred) : centred.sum(0);
+  const Tensor off = excess.to(at::kDouble).cpu() / batch.weight;  // [n]
+  batch.mean = shift.to(at::kDouble).cpu() + off;
   if (products.defined()) {
     // Float32 products over one batch only; batches add up in float64.
     batch.products = GramOf(centred).to(at::kDouble).cpu().addr_(off, off, 1, -batch.weight);
+    batch.squares = batch.products.diagonal().clamp_min(0);
+  } else {
+    batch.squares =
+        (centred.square().sum(0, /*keepdim=*/false, at::kDouble).cpu() - off.square() * batch.weight).clamp_min_(0);
   }
-  batch.squares =
-      (centred.square().sum(0, /*keepdim=*/false, at::kDouble).cpu() - off.square() * batch.weight).clamp_min_(0);
-  const auto [max, row] = x.abs().t().contiguous().max(1);  // contiguous rows: the reduction is several times faster
-  batch.max = max.to(at::kDouble).cpu();
-  batch.max_at = where.index_select(0, row.cpu());
+  const Tensor fourth = wide.square().square_();
+  batch.fourth_powers = (weighted ? scale.matmul(fourth) : fourth.sum(0)).to(at::kDouble).cpu();
+  batch.max = x.abs().amax(0).to(at::kDouble).cpu();
+  batch.max_at = PlacesOfMax(x, where, (batch.max > max).nonzero().squeeze(1));
   Merge(batch);
 }
 
@@ -118,14 +133,19 @@ void Moments::Merge(const Moments& other) {
   // A new tensor: copies of these moments share the old one.
   if (products.defined() && other.products.defined())
     products = (products.to(at::kDouble) + other.products).addr_(delta, delta, 1, reduced);
+  fourth_powers = fourth_powers + other.fourth_powers;
   mean = mean + delta * (other.weight / total);
   count += other.count;
   weight = total;
   TakeMax(*this, other.max, other.max_at);
 }
 
+Tensor Moments::PerToken(const Tensor& sum) const {
+  return weight > 0 ? sum / weight : sum;
+}
+
 Tensor Moments::Variance() const {
-  return weight > 0 ? squares / weight : squares;
+  return PerToken(squares);
 }
 
 Tensor Moments::SumOfSquares() const {

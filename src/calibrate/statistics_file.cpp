@@ -15,7 +15,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr const char* kFormat = "espalier.statistics/2";
+constexpr const char* kFormat = "espalier.statistics/3";
 constexpr uint64_t kMapBytes = 1 << 20;  // co-moments of 512 channels: what is smaller is little in any model
 
 std::string SiteName(size_t l, Role consumer) {
@@ -27,6 +27,7 @@ void SaveMoments(NamedTensors& tensors, const std::string& name, const Moments& 
   tensors[name + ".weight"] = at::tensor(moments.weight, at::kDouble);
   tensors[name + ".mean"] = moments.mean;
   tensors[name + ".squares"] = moments.squares;
+  tensors[name + ".fourth_powers"] = moments.fourth_powers;
   tensors[name + ".max"] = moments.max;
   tensors[name + ".max_at"] = moments.max_at;
   if (moments.products.defined()) tensors[name + ".products"] = moments.products.to(at::kFloat);
@@ -77,6 +78,7 @@ class Reader {
     moments.weight = get(".weight", at::kDouble, {1}).item<double>();
     moments.mean = get(".mean", at::kDouble, {n});
     moments.squares = get(".squares", at::kDouble, {n});
+    moments.fourth_powers = get(".fourth_powers", at::kDouble, {n});
     moments.max = get(".max", at::kDouble, {n});
     moments.max_at = get(".max_at", at::kLong, {n, 2});
     if (tensors_.contains(name + ".products")) moments.products = get(".products", at::kFloat, {n, n});

@@ -10,6 +10,7 @@
 #include "espalier/core/log.h"
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 
 namespace espalier {
 namespace {
@@ -41,6 +42,7 @@ int EvalCommand(const std::vector<std::string>& arguments) {
   const auto evaluator = entry.make(OptionsFromArguments(entry.info.options, positional, "eval " + entry.info.name));
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
+  UseFasterFloat32Products();
   const Model model =
       LoadModel(path, ParseDtype(parsed["dtype"].as<std::string>()), ParseDevice(parsed["device"].as<std::string>()));
   const std::filesystem::path out = parsed["out"].as<std::string>();

@@ -16,6 +16,7 @@
 #include "espalier/core/log.h"
 #include "espalier/core/version.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 #include "espalier/score/scorer.h"
 
 namespace espalier {
@@ -101,6 +102,7 @@ at::ScalarType RunState::dtype() const {
 void RunState::SetThreads() const {
   const int64_t threads = recipe_.Entry("").options.Int("threads");
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+  UseFasterFloat32Products();
 }
 
 void RunState::MakeBase() {

@@ -215,6 +215,7 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
   options.outlier_ratio = recipe.Real("outlier_ratio");
   options.gradient_tokens = recipe.Int("gradient_tokens");
   options.targets = {ParseLossTargets(recipe.Text("gradient_targets")), state.seed()};
+  options.matmul = ParseDtype(recipe.Text("matmul"));
   Json needs = Json::array();
   for (const StatisticsNeed& need : kStatisticsNeeds) {
     if (need.option == nullptr || !NeedsFromStatistics(state.recipe(), need.name)) continue;
@@ -228,6 +229,7 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
                        {"tokens", TokenWeightingName(options.tokens)},
                        {"outlier_ratio", options.outlier_ratio},
                        {"needs", needs},
+                       {"matmul", DtypeName(options.matmul)},
                        {"gradient_tokens", runs_backward ? options.gradient_tokens : 0},
                        {"gradient_targets", runs_backward ? LossTargetsName(options.targets.targets) : ""}};
   return state.Stage(step.number == 1 ? "calibrate" : step.Stage("calibrate"), inputs, output, [&]() -> Json {

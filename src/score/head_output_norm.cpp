@@ -20,8 +20,7 @@ class HeadOutputNorm final : public Scorer {
 
   at::Tensor Score(const ScoreInput& input) const override {
     const at::Tensor energy = ScoreColumns(input, [](const ConsumerInput& consumer) {
-      const double tokens = consumer.moments.weight > 0 ? consumer.moments.weight : 1;
-      const at::Tensor mean_square = consumer.moments.SumOfSquares() / tokens;  // [n]
+      const at::Tensor mean_square = consumer.moments.PerToken(consumer.moments.SumOfSquares());  // [n]
       if (consumer.role == Role::kO) return mean_square;
       return mean_square * consumer.weight.to(at::kDouble).square().sum(0).cpu();
     });

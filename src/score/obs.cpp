@@ -1,7 +1,7 @@
 // Second-order cost of removing a unit with the rest refitted (optimal brain surgeon, Hassibi and Stork 1993,
-// arXiv-less: NIPS 5). With W the unit's consumer, g its columns, H = S + lambda I + D the quadratic form of W's inputs
-// that least_squares solves (input_system.h: affine, with the ridge and the guard for left-out tokens), and G that of
-// its outputs,
+// arXiv-less: NIPS 5). With W the unit's consumer, g its columns, H = S + lambda I + D + T the quadratic form of W's
+// inputs (input_system.h: that of least_squares, affine, with the ridge and the guard for left-out tokens, and a
+// damping by heavy tails that only the choice of units needs), and G that of its outputs,
 //   cost_g = tr(G W_g ([H^-1]_gg)^-1 W_g^T).
 // metric identity: G = I, the squared error of the output, as in OSSCAR (arXiv 2403.12983) and Tyr-the-Pruner; to be
 // compared within one consumer only. metric gradient: G = mean over tokens of dL/dy dL/dy^T, so that H (x) G is the
@@ -26,9 +26,17 @@ namespace {
 
 using at::Tensor;
 
+constexpr double kMostCoupling = 10;  // beyond it a few tokens decide
+
 class Obs final : public Scorer {
  public:
-  Obs(bool gradient, double ridge, bool greedy) : gradient_(gradient), ridge_(ridge), greedy_(greedy) {}
+  explicit Obs(const Options& options)
+      : gradient_(options.Text("metric") == "gradient"),
+        ridge_(options.Real("ridge")),
+        tail_(options.Real("tail")),
+        growth_(options.Real("growth")),
+        coupling_(options.Bool("coupling")),
+        greedy_(options.Bool("greedy")) {}
 
   bool Scores(UnitKind kind) const override {
     return !Consumers(kind).empty() || (gradient_ && kind == UnitKind::kQkPair);
@@ -59,7 +67,7 @@ class Obs final : public Scorer {
     std::vector<std::vector<int64_t>> columns;
     for (int64_t unit = 0; unit < space.size(); ++unit) columns.push_back(space.ConsumerColumns(consumer, unit));
     const SiteStatistics& site = SiteFor(input, consumer);
-    const Tensor h = InputSystem(site, ridge_), p = OutputSystem(input, consumer, gradient_);  // [n, n]
+    const Tensor h = InputSystem(site, ridge_, tail_), p = OutputSystem(input, consumer, gradient_);  // [n, n]
     const Tensor own = site.counted.squares + site.left_out.squares + p.diagonal();
     if (const Tensor spoilt = Spoilt(own, columns); spoilt.isnan().any().item<bool>()) return spoilt;
     const auto [factor, info] = at::linalg_cholesky_ex(h);
@@ -69,7 +77,35 @@ class Obs final : public Scorer {
                       "use more calibration tokens or a larger ridge than {}",
                       input.block, h.size(0), RoleName(consumer), info.item<int>(), ridge_));
     const RemovalSystem system{at::cholesky_inverse(factor), p};
-    return greedy_ ? GreedyRemovalCosts(system, columns) : RemovalCosts(system, columns);
+    const Tensor coupling =
+        coupling_ && gradient_ && Consumers(input.kind).size() == 1 ? Coupling(input, site, p, columns) : Tensor();
+    return greedy_ ? Grown(GreedyRemovalCosts(system, columns, coupling)) : RemovalCosts(system, columns, coupling);
+  }
+
+  // What the product of two means leaves out: a unit whose inputs are large on the very tokens on which the loss cares
+  // about them has a loss mass E[(sum_j x_j dL/dx_j)^2] above sum_jk E[x_j x_k] P_jk. Their quotient over the median
+  // unit's, where it is above 1: [units].
+  static Tensor Coupling(const ScoreInput& input, const SiteStatistics& site, const Tensor& p,
+                         const std::vector<std::vector<int64_t>>& columns) {
+    const Moments& moments = site.counted;
+    const Tensor mean = moments.mean, second = moments.PerToken(moments.products.to(at::kDouble)) + mean.outer(mean);
+    const Tensor product = second * p;  // [n, n]
+    std::vector<double> predicted;
+    for (const auto& unit : columns) {
+      const Tensor own = at::tensor(unit, at::kLong);
+      predicted.push_back(product.index_select(0, own).index_select(1, own).sum().item<double>());
+    }
+    const Tensor quotient = LossMass(input).squeeze(1) / at::tensor(predicted, at::kDouble);
+    const double median = quotient.median().item<double>();
+    return median > 0 && std::isfinite(median) ? (quotient / median).clamp(1, kMostCoupling).nan_to_num(1) : Tensor();
+  }
+
+  // The second-order cost is that of a small change; the more of a sublayer goes, the less it is one. By the order of
+  // removal, from the first unit's own cost to (1 + growth) times the last one's.
+  Tensor Grown(const Tensor& score) const {
+    const auto units = static_cast<double>(score.size(0));
+    const Tensor rank = score.argsort(/*stable=*/true, 0).argsort();
+    return score * (rank.to(at::kDouble) * (growth_ / units) + 1);
   }
 
   // own [n]: something of each column's weights and statistics. Not a number for the units where it is none, zero for
@@ -85,6 +121,9 @@ class Obs final : public Scorer {
 
   bool gradient_;
   double ridge_;
+  double tail_;
+  double growth_;
+  bool coupling_;
   bool greedy_;
 };
 
@@ -97,10 +136,21 @@ const bool kRegistered = Registry<Scorer>::Register(
                  "Weight output errors by the loss's gradients, comparable between blocks, or all alike (identity)")
           .OneOf({"gradient", "identity"}),
       RealOption("ridge", kDefaultRidge, "Added to the input covariance, as a share of its mean diagonal").AtLeast(0),
+      RealOption(
+          "tail", 0.1,
+          "Added to each input's own variance, as a share of the root of its mean fourth power: what rare tokens "
+          "do cannot be had from the other inputs")
+          .AtLeast(0),
+      BoolOption("coupling", true,
+                 "metric: gradient only. Raise the costs of units that are active on the very tokens on which the loss "
+                 "cares about them"),
+      RealOption(
+          "growth", 1,
+          "greedy only. By how much the last unit of a block to go costs more than by its own cost, as a share of "
+          "it; units in between less")
+          .AtLeast(0),
       BoolOption("greedy", true, "Remove one unit at a time and refit before the next is judged")}},
-    [](const Options& options) -> std::unique_ptr<Scorer> {
-      return std::make_unique<Obs>(options.Text("metric") == "gradient", options.Real("ridge"), options.Bool("greedy"));
-    });
+    [](const Options& options) -> std::unique_ptr<Scorer> { return std::make_unique<Obs>(options); });
 
 }  // namespace
 }  // namespace espalier

@@ -61,7 +61,7 @@ void Remove(const Tensor& g, RemovalSystem& system) {
   system.output.addmm_(half.t(), b, 1, -1).addmm_(b.t(), half, 1, -1);
 }
 
-Tensor GreedyGroups(RemovalSystem system, const std::vector<std::vector<int64_t>>& columns) {
+Tensor GreedyGroups(RemovalSystem system, const std::vector<std::vector<int64_t>>& columns, const Tensor& factors) {
   const auto units = static_cast<int64_t>(columns.size());
   Tensor score = at::empty({units}, at::kDouble);
   std::vector<int64_t> left(columns.size());
@@ -69,7 +69,8 @@ Tensor GreedyGroups(RemovalSystem system, const std::vector<std::vector<int64_t>
   for (double dearest = 0; !left.empty();) {
     std::vector<std::vector<int64_t>> remaining;
     for (const int64_t unit : left) remaining.push_back(columns[static_cast<size_t>(unit)]);
-    const Tensor costs = RemovalCosts(system, remaining);
+    const Tensor costs = RemovalCosts(
+        system, remaining, factors.defined() ? factors.index_select(0, at::tensor(left, at::kLong)) : factors);
     const auto at = costs.argmin().item<int64_t>();
     dearest = std::max(dearest, costs[at].item<double>());
     const int64_t unit = left[static_cast<size_t>(at)];
@@ -86,8 +87,11 @@ Tensor GreedyGroups(RemovalSystem system, const std::vector<std::vector<int64_t>
 // diagonals, which decide the next removal, are always current.
 class GreedyColumns {
  public:
-  explicit GreedyColumns(const RemovalSystem& system)
-      : inverse_(system.inverse), output_(system.output), left_(at::arange(inverse_.size(0), at::kLong)) {}
+  GreedyColumns(const RemovalSystem& system, const Tensor& factors)
+      : inverse_(system.inverse),
+        output_(system.output),
+        factors_(factors.defined() ? factors : at::ones({inverse_.size(0)}, at::kDouble)),
+        left_(at::arange(inverse_.size(0), at::kLong)) {}
 
   // Columns of H in order of removal, and the running maximum of the costs.
   Tensor Run() {
@@ -116,7 +120,7 @@ class GreedyColumns {
   }
 
   int64_t Step(int64_t s) {
-    const Tensor costs = output_diagonal_.clamp_min(0).div_(inverse_diagonal_).add_(gone_);
+    const Tensor costs = output_diagonal_.clamp_min(0).div_(inverse_diagonal_).mul_(factors_).add_(gone_);
     const auto j = costs.argmin().item<int64_t>();
     dearest_ = std::max(dearest_, costs[j].item<double>());
     Tensor h = inverse_[j].clone(), p = output_[j].clone();  // [n]
@@ -144,10 +148,11 @@ class GreedyColumns {
     const Tensor v = rows(v_), a = rows(a_), b = rows(b_);
     inverse_ = kept(inverse_).addmm_(v.t(), v, 1, -1);
     output_ = kept(output_).addmm_(a.t(), b, 1, -1).addmm_(b.t(), a, 1, -1);
+    factors_ = factors_.index_select(0, stay);
     left_ = left_.index_select(0, stay);
   }
 
-  Tensor inverse_, output_, left_;
+  Tensor inverse_, output_, factors_, left_;
   Tensor v_, a_, b_;  // [kPanel, n]
   Tensor inverse_diagonal_, output_diagonal_, gone_;
   double dearest_ = 0;
@@ -155,24 +160,28 @@ class GreedyColumns {
 
 }  // namespace
 
-Tensor RemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns) {
+Tensor RemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns,
+                    const Tensor& factors) {
   if (columns.empty()) return at::empty({0}, at::kDouble);
-  if (SingleColumns(columns)) {
-    const Tensor of = BatchOf(columns).columns.squeeze(1);
-    return system.output.diagonal().index_select(0, of).clamp_min(0) / system.inverse.diagonal().index_select(0, of);
-  }
   const Batch batch = BatchOf(columns);
-  return TracesOfQuotient(DiagonalBlocks(system.inverse, batch, 1), DiagonalBlocks(system.output, batch, 0))
-      .clamp_min(0);
+  Tensor costs;
+  if (SingleColumns(columns)) {
+    const Tensor of = batch.columns.squeeze(1);
+    costs = system.output.diagonal().index_select(0, of) / system.inverse.diagonal().index_select(0, of);
+  } else {
+    costs = TracesOfQuotient(DiagonalBlocks(system.inverse, batch, 1), DiagonalBlocks(system.output, batch, 0));
+  }
+  costs.clamp_min_(0);
+  return factors.defined() ? costs * factors : costs;
 }
 
-Tensor GreedyRemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns) {
+Tensor GreedyRemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns,
+                          const Tensor& factors) {
   if (columns.empty()) return at::empty({0}, at::kDouble);
-  if (!SingleColumns(columns)) return GreedyGroups({system.inverse.clone(), system.output.clone()}, columns);
+  if (!SingleColumns(columns)) return GreedyGroups({system.inverse.clone(), system.output.clone()}, columns, factors);
   const Tensor of = BatchOf(columns).columns.squeeze(1);  // inputs that no unit owns stay
-  if (of.size(0) == system.inverse.size(0)) return GreedyColumns(system).Run().index_select(0, of);
   const auto among = [&](const Tensor& matrix) { return matrix.index_select(0, of).index_select(1, of); };
-  return GreedyColumns({among(system.inverse), among(system.output)}).Run();
+  return GreedyColumns({among(system.inverse), among(system.output)}, factors).Run();
 }
 
 }  // namespace espalier

@@ -19,7 +19,7 @@ Tensor Rows(uint64_t seed, int64_t count, int64_t n) {
   return at::empty({count, n}, at::kFloat).normal_(0, 1, generator) * at::arange(1, n + 1) + 100;
 }
 
-// Deviations are float32, summed in float64: rounding of 6e-8 of a square, and what is left of it in a sum.
+// Deviations are float32: rounding of 6e-8 of one, and what is left of it in a sum over a batch.
 constexpr double kRounding = 1e-6;
 
 Tensor Places(int64_t count, int64_t sequence = 0) {
@@ -30,6 +30,7 @@ void ExpectEqual(const Moments& a, const Moments& b, double tolerance) {
   EXPECT_EQ(a.count, b.count);
   EXPECT_TRUE(at::allclose(a.mean, b.mean, tolerance));
   EXPECT_TRUE(at::allclose(a.squares, b.squares, tolerance));
+  EXPECT_TRUE(at::allclose(a.fourth_powers, b.fourth_powers, tolerance));
   EXPECT_TRUE(at::equal(a.max, b.max));
   EXPECT_TRUE(at::equal(a.max_at, b.max_at));
 }
@@ -41,12 +42,14 @@ TEST(Moments, MatchAnExampleWorkedByHand) {
   moments.Add(at::tensor({1.f, 2.f, 3.f, 2.f, -8.f, 2.f}).view({3, 2}),
               at::tensor({4, 0, 4, 1, 5, 7}, at::kLong).view({3, 2}));
   EXPECT_EQ(moments.count, 3);
-  EXPECT_NEAR(moments.mean[0].item<double>(), -4.0 / 3, 1e-15);
+  EXPECT_NEAR(moments.mean[0].item<double>(), -4.0 / 3, 4.0 / 3 * kRounding);
   EXPECT_NEAR(moments.squares[0].item<double>(), 206.0 / 3, 206.0 / 3 * kRounding);
   EXPECT_EQ(moments.squares[1].item<double>(), 0);
   EXPECT_NEAR(moments.Variance()[0].item<double>(), 206.0 / 9, 206.0 / 9 * kRounding);
   EXPECT_NEAR(moments.SumOfSquares()[0].item<double>(), 1 + 9 + 64, 74 * kRounding);
   EXPECT_NEAR(moments.SumOfSquares()[1].item<double>(), 12, 12 * kRounding);
+  EXPECT_NEAR(moments.fourth_powers[0].item<double>(), 1 + 81 + 4096, 4178 * kRounding);
+  EXPECT_NEAR(moments.fourth_powers[1].item<double>(), 48, 48 * kRounding);
   EXPECT_EQ(moments.max[0].item<double>(), 8);
   EXPECT_TRUE(at::equal(moments.max_at[0], at::tensor({5, 7}, at::kLong)));
   EXPECT_TRUE(at::equal(moments.max_at[1], at::tensor({4, 0}, at::kLong)));  // of equal values the first
@@ -61,9 +64,10 @@ TEST(Moments, AddedInPiecesMatchADirectTwoPassComputation) {
     pieces.Add(rows.slice(0, from, to), places.slice(0, from, to));
   const Tensor mean = x.mean(0), centred = x - mean;
   EXPECT_EQ(pieces.count, 200);
-  EXPECT_LT(RelativeDifference(pieces.mean, mean), 1e-14);
+  EXPECT_LT(RelativeDifference(pieces.mean, mean), kRounding);
   EXPECT_LT(RelativeDifference(pieces.squares, centred.square().sum(0)), kRounding);
   EXPECT_LT(RelativeDifference(pieces.SumOfSquares(), x.square().sum(0)), kRounding);
+  EXPECT_LT(RelativeDifference(pieces.fourth_powers, x.pow(4).sum(0)), kRounding);
   EXPECT_LT(RelativeDifference(pieces.products, centred.t().matmul(centred)), 1e-5);  // float32 products of one batch
   const auto [max, row] = x.abs().max(0);
   EXPECT_TRUE(at::equal(pieces.max, max));
@@ -134,7 +138,7 @@ TEST(Moments, OfWeightedTokensMatchSumsWrittenOut) {
                           (x[t][j].item<double>() - mean[static_cast<size_t>(j)]);
   EXPECT_EQ(moments.count, N);
   EXPECT_NEAR(moments.weight, total, total * 1e-14);
-  EXPECT_LT(RelativeDifference(moments.mean, at::tensor(mean, at::kDouble)), 1e-14);
+  EXPECT_LT(RelativeDifference(moments.mean, at::tensor(mean, at::kDouble)), kRounding);
   EXPECT_LT(RelativeDifference(moments.squares, products.diagonal()), kRounding);
   EXPECT_LT(RelativeDifference(moments.Variance(), products.diagonal() / total), kRounding);
   EXPECT_LT(RelativeDifference(moments.products, products), 1e-5);  // float32 products of one batch
@@ -238,7 +242,7 @@ TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
   };
   const Tensor some = at::zeros({2}, at::kDouble);
   EXPECT_NE(message({{"a", some}}, {}).find("no 'format' in the metadata"), std::string::npos);
-  const std::map<std::string, std::string> metadata = {{"format", "espalier.statistics/2"},
+  const std::map<std::string, std::string> metadata = {{"format", "espalier.statistics/3"},
                                                        {"tokens", "all"},
                                                        {"sequences", "1"},
                                                        {"length", "2"},
@@ -250,7 +254,7 @@ TEST(Statistics, RefuseAFileThatIsNoneNamingWhatIsMissing) {
   bad["format"] = "espalier.statistics/1";
   EXPECT_EQ(message({{"a", some}}, bad),
             (folder / "x.safetensors").string() +
-                ": format is 'espalier.statistics/1', expected 'espalier.statistics/2'; calibrate again");
+                ": format is 'espalier.statistics/1', expected 'espalier.statistics/3'; calibrate again");
   bad = metadata;
   bad["tokens"] = "some";
   EXPECT_NE(message({{"a", some}}, bad).find("tokens: unknown token weighting 'some'"), std::string::npos);

@@ -155,7 +155,8 @@ TEST(LeastSquares, LeavesTheMeanOutputWhereItWas) {
   const Linear dense = Weights(15, 4, 6, true);
   const Repair repair = LeastSquares(0.1)->Fit(dense, Of(rows), kKept);
   const Tensor mean = rows.mean(0).index_select(0, at::tensor(kKept, at::kLong));
-  EXPECT_LT(RelativeDifference(repair.weight.mv(mean) + repair.bias, Output(dense, rows).mean(0)), 1e-9);
+  EXPECT_LT(RelativeDifference(repair.weight.mv(mean) + repair.bias, Output(dense, rows).mean(0)),
+            1e-6);  // means are of float32 deviations
 }
 
 TEST(LeastSquares, GivesNoLargeCoefficientToAnInputThatIsQuietExceptOnASpike) {

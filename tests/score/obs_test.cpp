@@ -53,23 +53,24 @@ Problem Random(uint64_t seed, int64_t m, int64_t n) {
 }
 
 // The cheapest next unit by refitting for every choice; marginal costs accumulate to the cost of all that went.
-Tensor BruteForceGreedy(const Problem& problem, const Columns& columns) {
+Tensor BruteForceGreedy(const Problem& problem, const Columns& columns, const Tensor& factors) {
   Tensor score = at::zeros({static_cast<int64_t>(columns.size())}, at::kDouble);
   std::vector<int64_t> gone;
   std::vector<bool> went(columns.size());
-  double before = 0, dearest = 0;
+  double before = 0, dearest = 0;  // costs as they are; a factor counts only for the unit whose turn it is
   for (size_t step = 0; step < columns.size(); ++step) {
     size_t best = 0;
-    double least = std::numeric_limits<double>::infinity();
+    double least = std::numeric_limits<double>::infinity(), after = 0;
     for (size_t unit = 0; unit < columns.size(); ++unit) {
       if (went[unit]) continue;
       std::vector<int64_t> with = gone;
       with.insert(with.end(), columns[unit].begin(), columns[unit].end());
-      const double cost = RefitCost(problem.w, problem.h, problem.g, with);
-      if (cost < least) least = cost, best = unit;
+      const double whole = RefitCost(problem.w, problem.h, problem.g, with);
+      const double cost = (whole - before) * factors[static_cast<int64_t>(unit)].item<double>();
+      if (cost < least) least = cost, best = unit, after = whole;
     }
-    dearest = std::max(dearest, least - before);
-    before = least;
+    dearest = std::max(dearest, least);
+    before = after;
     went[best] = true;
     score[static_cast<int64_t>(best)] = dearest;
     gone.insert(gone.end(), columns[best].begin(), columns[best].end());
@@ -110,9 +111,23 @@ TEST(GreedyRemoval, FollowsTheOrderAndCostsOfBruteForce) {
   for (const uint64_t seed : {10, 20, 30})
     for (const Columns& columns : {Singles(8), kUneven}) {
       const Problem problem = Random(seed, 5, 8);
+      const auto units = static_cast<int64_t>(columns.size());
+      const Tensor ones = at::ones({units}, at::kDouble), factors = Normal(seed + 3, {units}).abs() + 0.5;
       EXPECT_TRUE(
-          at::allclose(GreedyRemovalCosts(problem.System(), columns), BruteForceGreedy(problem, columns), 1e-7));
+          at::allclose(GreedyRemovalCosts(problem.System(), columns), BruteForceGreedy(problem, columns, ones), 1e-7));
+      EXPECT_TRUE(at::allclose(GreedyRemovalCosts(problem.System(), columns, factors),
+                               BruteForceGreedy(problem, columns, factors), 1e-7));
     }
+}
+
+TEST(GreedyRemoval, CountsFactorsByUnitWhenUnitsAreNotInTheOrderOfTheirColumns) {
+  const Problem problem = Random(70, 5, 8);
+  const Columns columns = {{5}, {2}, {7}, {0}};  // and four columns that no unit owns
+  const Tensor factors = at::tensor({1.0, 3.0, 0.5, 2.0}, at::kDouble);
+  EXPECT_TRUE(at::allclose(GreedyRemovalCosts(problem.System(), columns, factors),
+                           BruteForceGreedy(problem, columns, factors), 1e-7));
+  EXPECT_TRUE(at::allclose(RemovalCosts(problem.System(), columns, factors),
+                           RemovalCosts(problem.System(), columns) * factors));
 }
 
 TEST(GreedyRemoval, IsTheSameOverSeveralPanelsAsGroupByGroup) {
@@ -140,18 +155,26 @@ TEST(GreedyRemoval, LetsOnlyOneOfTwoTwinsGoForFree) {
   EXPECT_GT(greedy.slice(0, 0, 2).max().item<double>(), 0.5);
 }
 
-Tensor ObsScore(const Model& model, const Statistics& statistics, int64_t block, UnitKind kind, const char* metric,
-                bool greedy) {
+Tensor ObsScore(const Model& model, const Statistics& statistics, int64_t block, UnitKind kind,
+                std::map<std::string, OptionValue> options) {
   const auto& entry = Registry<Scorer>::Find("obs");
-  const auto scorer =
-      entry.make(Options(entry.info.options, {{"metric", std::string(metric)}, {"greedy", greedy}}, "test"));
+  const auto scorer = entry.make(Options(entry.info.options, std::move(options), "test"));
   return CheckedScore(*scorer, "obs", {model, block, kind, &statistics}).squeeze(1);
+}
+
+// The second-order cost alone.
+std::map<std::string, OptionValue> Plain(const char* metric, bool greedy) {
+  return {{"metric", std::string(metric)}, {"greedy", greedy}, {"tail", 0.0}, {"coupling", false}, {"growth", 0.0}};
+}
+
+Statistics Calibrated(const Model& model) {
+  return Calibrate(model, RandomIds(61, 8, 16, model.config.V),
+                   {.products = true, .gradients = true, .gradient_products = true, .gradient_tokens = 128});
 }
 
 TEST(Obs, IsTheErrorOfARefitUnderEitherMetricForEveryKind) {
   const Model model = TinyModel(60);
-  const Statistics statistics = Calibrate(model, RandomIds(61, 8, 16, model.config.V),
-                                          {.products = true, .gradient_products = true, .gradient_tokens = 128});
+  const Statistics statistics = Calibrated(model);
   const BlockStatistics& block = statistics.blocks[1];
   for (const UnitKind kind :
        {UnitKind::kKvGroup, UnitKind::kQueryHead, UnitKind::kValueChannel, UnitKind::kFfnChannel, UnitKind::kFfn}) {
@@ -160,16 +183,66 @@ TEST(Obs, IsTheErrorOfARefitUnderEitherMetricForEveryKind) {
     const Tensor h = InputSystem(block.At(space.consumer()), 0.01);
     const Tensor g = block.gradient_products.find(RoleName(space.consumer()))->second.to(at::kDouble) / 128;
     for (const bool gradient : {true, false}) {
-      const Tensor score = ObsScore(model, statistics, 1, kind, gradient ? "gradient" : "identity", false);
+      const Tensor score = ObsScore(model, statistics, 1, kind, Plain(gradient ? "gradient" : "identity", false));
       for (int64_t unit = 0; unit < space.size(); ++unit) {
         const double expected = RefitCost(w, h, gradient ? g : at::eye(16, at::kDouble), space.ConsumerColumns(unit));
         EXPECT_NEAR(score[unit].item<double>() / expected, 1, 1e-6) << UnitKindName(kind) << " " << unit;
       }
     }
   }
-  EXPECT_TRUE(at::allclose(ObsScore(model, statistics, 1, UnitKind::kBlock, "gradient", false),
-                           ObsScore(model, statistics, 1, UnitKind::kAttention, "gradient", false) +
-                               ObsScore(model, statistics, 1, UnitKind::kFfn, "gradient", false)));
+  EXPECT_TRUE(at::allclose(ObsScore(model, statistics, 1, UnitKind::kBlock, Plain("gradient", false)),
+                           ObsScore(model, statistics, 1, UnitKind::kAttention, Plain("gradient", false)) +
+                               ObsScore(model, statistics, 1, UnitKind::kFfn, Plain("gradient", false))));
+}
+
+TEST(Obs, TailAddsToTheDiagonalOfTheInputs) {
+  const Model model = TinyModel(60);
+  const Statistics statistics = Calibrated(model);
+  auto options = Plain("gradient", false);
+  options["tail"] = 0.3;
+  const UnitSpace space(model, 1, UnitKind::kFfnChannel);
+  const Tensor w = model.blocks[1].ffn.w_down.weight.to(at::kDouble);
+  const Tensor h = InputSystem(statistics.blocks[1].ffn_hidden, 0.01, 0.3);
+  const Tensor g = statistics.blocks[1].gradient_products.at("w_down").to(at::kDouble) / 128;
+  const Tensor score = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, options);
+  for (int64_t unit = 0; unit < space.size(); ++unit)
+    EXPECT_NEAR(score[unit].item<double>() / RefitCost(w, h, g, {unit}), 1, 1e-6);
+}
+
+TEST(Obs, CouplingRaisesCostsByTheLossMassThatTheTwoFactorsMiss) {
+  const Model model = TinyModel(60);
+  const Statistics statistics = Calibrated(model);
+  const BlockStatistics& block = statistics.blocks[1];
+  const Tensor plain = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, Plain("gradient", false));
+  auto options = Plain("gradient", false);
+  options["coupling"] = true;
+  const Tensor quotient = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, options) / plain;
+  // By hand: E[(x dL/dx)^2] over E[x^2] w^T G w, over its median; not below 1, at most 10.
+  const Moments& moments = block.ffn_hidden.counted;
+  const Tensor second = (moments.squares + moments.mean.square() * moments.weight) / moments.weight;
+  const Tensor w = model.blocks[1].ffn.w_down.weight.to(at::kDouble);
+  const Tensor g = block.gradient_products.at("w_down").to(at::kDouble);
+  Tensor expected = block.loss_mass.at("ffn_channel") / (second * w.t().matmul(g).mul(w.t()).sum(1));
+  expected = (expected / expected.median()).clamp(1, 10);
+  EXPECT_TRUE(at::allclose(quotient, expected, 1e-5)) << quotient << expected;
+  EXPECT_GT(quotient.max().item<double>(), 1.01);
+  EXPECT_EQ(quotient.min().item<double>(), 1);
+}
+
+TEST(Obs, GrowthMakesTheLastUnitsDearerAndKeepsTheOrder) {
+  const Model model = TinyModel(60);
+  const Statistics statistics = Calibrated(model);
+  const Tensor plain = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, Plain("gradient", true));
+  auto options = Plain("gradient", true);
+  options["growth"] = 2.0;
+  const Tensor grown = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, options);
+  const Tensor order = std::get<1>(plain.sort(/*stable=*/true, 0, /*descending=*/false));
+  const auto n = plain.size(0);
+  for (int64_t rank = 0; rank < n; ++rank) {
+    const int64_t unit = order[rank].item<int64_t>();
+    const double factor = 1 + 2.0 * static_cast<double>(rank) / static_cast<double>(n);
+    EXPECT_NEAR(grown[unit].item<double>() / plain[unit].item<double>(), factor, 1e-12) << rank;
+  }
 }
 
 TEST(Obs, SaysThatACovarianceIsNotPositiveDefinite) {
@@ -179,7 +252,7 @@ TEST(Obs, SaysThatACovarianceIsNotPositiveDefinite) {
   BlockStatistics& block = statistics.blocks[0];
   block.ffn_hidden.counted.products = at::tensor({1.0, 100.0, 100.0, 1.0}, at::kDouble).view({2, 2});
   block.gradient_products["w_down"] = at::eye(2, at::kDouble);
-  EXPECT_EQ(MessageOf([&] { ObsScore(model, statistics, 0, UnitKind::kFfnChannel, "gradient", true); }),
+  EXPECT_EQ(MessageOf([&] { ObsScore(model, statistics, 0, UnitKind::kFfnChannel, Plain("gradient", true)); }),
             "score obs: block 0: the covariance of 2 inputs of w_down is not positive definite at row 2; use more "
             "calibration tokens or a larger ridge than 0.01");
 }

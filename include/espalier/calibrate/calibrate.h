@@ -17,18 +17,19 @@ namespace espalier {
 
 struct CalibrateOptions {
   TokenWeighting tokens = TokenWeighting::kOrdinary;
-  double outlier_ratio = 64;          // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
-  bool products = false;              // also co-moments, for least squares
-  bool attention = false;             // also sink mass and gate scores of heads
-  bool influence = false;             // also cosines of what goes into sublayers and blocks and what comes out
-  bool gradients = false;             // also loss masses
-  bool gradient_products = false;     // also products of output gradients
-  bool weight_gradients = false;      // also Taylor sums
-  int64_t gradient_tokens = 12288;    // of the last three: whole windows
-  TargetRule targets{};               // of loss masses and gradient products; Taylor sums are of the text's own loss
-  int64_t batch = 8;                  // windows at a time
-  int64_t memory = Scratch::kMemory;  // bytes each of hidden states, of block inputs and of co-moments; the rest is in
-  std::filesystem::path scratch{};    // files in this folder, bitwise the same
+  double outlier_ratio = 64;           // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
+  bool products = false;               // also co-moments, for least squares
+  bool attention = false;              // also sink mass and gate scores of heads
+  bool influence = false;              // also cosines of what goes into sublayers and blocks and what comes out
+  bool gradients = false;              // also loss masses
+  bool gradient_products = false;      // also products of output gradients
+  bool weight_gradients = false;       // also Taylor sums
+  int64_t gradient_tokens = 12288;     // of the last three: whole windows
+  at::ScalarType matmul = at::kFloat;  // what the passes' matrix products round their factors to; sums stay exact
+  TargetRule targets{};                // of loss masses and gradient products; Taylor sums are of the text's own loss
+  int64_t batch = 8;                   // windows at a time
+  int64_t memory = Scratch::kMemory;   // bytes each of hidden states, of block inputs and of co-moments; the rest is in
+  std::filesystem::path scratch{};     // files in this folder, bitwise the same
 };
 
 // The words by which components ask for statistics (ComponentInfo::needs), and what they switch on. "moments" are

@@ -31,12 +31,13 @@ const std::vector<std::string>& TokenWeightingNames();
 // (1979) with weights in place of counts, so that adding tokens in batches or merging two halves gives what one pass
 // would.
 struct Moments {
-  int64_t count = 0;   // tokens
-  double weight = 0;   // their total; equals `count` when every token counts 1
-  at::Tensor mean;     // [n] float64
-  at::Tensor squares;  // [n] float64, weighted sum of squared deviations from the mean
-  at::Tensor max;      // [n] float64, largest absolute value, whatever its weight
-  at::Tensor max_at;   // [n, 2] int64, (sequence, position) of it
+  int64_t count = 0;         // tokens
+  double weight = 0;         // their total; equals `count` when every token counts 1
+  at::Tensor mean;           // [n] float64
+  at::Tensor squares;        // [n] float64, weighted sum of squared deviations from the mean
+  at::Tensor fourth_powers;  // [n] float64, weighted sum of x^4, about zero
+  at::Tensor max;            // [n] float64, largest absolute value, whatever its weight
+  at::Tensor max_at;         // [n, 2] int64, (sequence, position) of it
   // [n, n] float64, float32 once a block is calibrated: co-moment, the weighted sum of deviations' products; undefined
   // unless asked for.
   at::Tensor products;
@@ -49,6 +50,8 @@ struct Moments {
 
   at::Tensor Variance() const;      // [n] float64, weighted population variance
   at::Tensor SumOfSquares() const;  // [n] float64, weighted, about zero: ||X_j||^2
+  // Of a sum over the tokens, their weighted mean; the sum itself, zero, where there are none.
+  at::Tensor PerToken(const at::Tensor& sum) const;
 };
 
 // One site of one block.

@@ -20,12 +20,15 @@ struct RemovalSystem {
   at::Tensor output;   // P [n, n] float64
 };
 
-// The cost of removing each unit from the intact layer: [units] float64. columns[u] are the inputs of unit u.
-at::Tensor RemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns);
+// The cost of removing each unit from the intact layer: [units] float64. columns[u] are the inputs of unit u, and
+// factors [units] float64 what its cost is multiplied by; undefined: 1.
+at::Tensor RemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns,
+                        const at::Tensor& factors = {});
 
 // Removes the cheapest unit, refits, and goes on until none is left. For each unit the cost at its turn, or that of a
 // dearer one that went before it: the running maximum keeps the order of removal under any ranking. [units] float64.
-at::Tensor GreedyRemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns);
+at::Tensor GreedyRemovalCosts(const RemovalSystem& system, const std::vector<std::vector<int64_t>>& columns,
+                              const at::Tensor& factors = {});
 
 // P = W^T G W of a consumer: [n, n] float64. G is the mean over tokens of dL/dy dL/dy^T, or the identity. InternalError
 // without gradient products, ShapeError when they are of another model.
