@@ -16,6 +16,7 @@
 #include "espalier/core/version.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 #include "espalier/plan/plan.h"
 #include "espalier/report/analysis.h"
 
@@ -61,6 +62,7 @@ Request ParseRequest(const Texts& arguments) {
   request.tokens = parsed["tokens"].as<int64_t>();
   request.length = parsed["length"].as<int64_t>();
   request.vocabulary = parsed["vocabulary"].as<bool>();
+  UseFasterFloat32Products();
   request.device = ParseDevice(parsed["device"].as<std::string>());
   request.plan = parsed["plan"].as<std::string>();
   request.out = parsed["out"].as<std::string>();

@@ -15,6 +15,7 @@
 #include "espalier/evaluate/ablation.h"
 #include "espalier/io/tokenizer.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 #include "espalier/report/analysis.h"
 
 namespace espalier {
@@ -100,6 +101,7 @@ int InterveneCommand(const std::vector<std::string>& arguments) {
   std::vector<AblationText> texts;
   for (const std::string& text : parsed["text"].as<Texts>())
     texts.push_back(ReadWindows(*tokenizer, text, windows, window));
+  UseFasterFloat32Products();
   const Model model = LoadModel(path, ParseDtype("float32"), ParseDevice(parsed["device"].as<std::string>()));
   const at::Tensor analyzed =
       PackWindows(*tokenizer, ReadCorpus({"eval/data/c4/c4-sample.jsonl", 0, 200}), tokens / kLength, kLength, 0);

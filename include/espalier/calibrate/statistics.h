@@ -27,9 +27,9 @@ std::string_view TokenWeightingName(TokenWeighting weighting);  // "inverse_rms"
 TokenWeighting ParseTokenWeighting(std::string_view name);      // RecipeError with the nearest names
 const std::vector<std::string>& TokenWeightingNames();
 
-// Moments of n channels over weighted tokens. Sums run in float64, by the pairwise update of Chan, Golub and LeVeque
-// (1979) with weights in place of counts, so that adding tokens in batches or merging two halves gives what one pass
-// would.
+// Moments of n channels over weighted tokens: of a batch in float32 about a shift near its mean, of batches in float64
+// by the pairwise update of Chan, Golub and LeVeque (1979) with weights in place of counts, so that adding tokens in
+// batches or merging two halves gives what one pass would, to float32 rounding of the deviations.
 struct Moments {
   int64_t count = 0;         // tokens
   double weight = 0;         // their total; equals `count` when every token counts 1

@@ -10,7 +10,8 @@ namespace espalier {
 bool UseFasterFloat32Products();
 
 // While it lives, products on `device` take their factors rounded to `dtype`, sum in float32 and round the result to
-// `dtype`; norms, softmax and the residual stream stay float32 (PyTorch's autocast). float32 changes nothing.
+// `dtype`; norms, softmax and the residual stream stay float32 (PyTorch's autocast). With float32 factors stay as they
+// are, inside the life of another one too.
 class ProductsIn {
  public:
   ProductsIn(c10::Device device, c10::ScalarType dtype);
