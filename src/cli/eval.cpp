@@ -1,6 +1,7 @@
-// espalier eval: one evaluator on one checkpoint.
+// espalier eval: one evaluator, or a suite of them, on one checkpoint; against a baseline on request.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -8,14 +9,20 @@
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/evaluate/compare.h"
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/model/load.h"
 #include "espalier/model/precision.h"
+#include "espalier/recipe/schema.h"
+#include "judging.h"
 
 namespace espalier {
 namespace {
 
 namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+constexpr const char* kSuites = "eval/suites";  // of the folder that the command is called in, as the texts are
 
 void PrintResults(const Results& results) {
   for (const auto& [key, value] : results.protocol) std::fputs(fmt::format("{:<18} {}\n", key, value).c_str(), stdout);
@@ -27,42 +34,145 @@ void PrintResults(const Results& results) {
   }
 }
 
-int EvalCommand(const std::vector<std::string>& arguments) {
+struct Suite {
+  std::string name;
+  std::vector<std::unique_ptr<Evaluator>> evaluators;
+};
+
+fs::path SuiteFile(const std::string& name) {
+  return fs::path(name).extension() == ".yaml" ? fs::path(name) : fs::path(kSuites) / (name + ".yaml");
+}
+
+std::vector<std::string> KnownSuites() {
+  std::vector<std::string> names = Registry<Evaluator>::Names();
+  if (fs::is_directory(kSuites))
+    for (const auto& entry : fs::directory_iterator(kSuites))
+      if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem().string());
+  return names;
+}
+
+// One evaluator with its options, or a file that lists several.
+Suite MakeSuite(const std::string& name, const std::vector<std::string>& options) {
+  Suite suite{name, {}};
+  if (const fs::path file = SuiteFile(name); fs::exists(file)) {
+    const Recipe read = Recipe::Read(file, options, SuiteSchema());
+    for (const RecipeEntry& entry : read.List("evaluate"))
+      suite.evaluators.push_back(Registry<Evaluator>::Create(entry.name, entry.options));
+    if (suite.evaluators.empty())
+      throw RecipeError(fmt::format("{}: evaluate: nothing is measured; list at least one suite", file.string()));
+    return suite;
+  }
+  const std::vector<std::string> known = KnownSuites();
+  if (std::find(known.begin(), known.end(), name) == known.end())
+    throw RecipeError("eval: --suite: " + UnknownName("suite", name, known));
+  const auto& entry = Registry<Evaluator>::Find(name);
+  suite.evaluators.push_back(entry.make(OptionsFromArguments(entry.info.options, options, "eval " + name)));
+  return suite;
+}
+
+std::string_view ProtocolEntry(const Results& results, std::string_view key) {
+  for (const auto& [name, value] : results.protocol)
+    if (name == key) return value;
+  return "";
+}
+
+// What would make the comparison impossible is said before any work.
+void CheckBaseline(const Evaluation& baseline, const Suite& suite, const Tokenizer& tokenizer) {
+  for (const auto& evaluator : suite.evaluators) {
+    if (!evaluator->Text()) continue;
+    const Results* stored = baseline.Find(evaluator->Id());
+    if (stored == nullptr)
+      throw RecipeError(
+          fmt::format("{}: no result {}, which suite {} measures; write the baseline again with "
+                      "--baseline",
+                      baseline.source.string(), evaluator->Id(), suite.name));
+    const auto expect = [&](const char* key, const std::string& found, const char* what) {
+      if (ProtocolEntry(*stored, key) != found)
+        throw RecipeError(
+            fmt::format("{}: {} was measured with another {} ({} {}, here {}); such figures cannot be "
+                        "compared",
+                        baseline.source.string(), stored->id, what, key, ProtocolEntry(*stored, key).substr(0, 12),
+                        found.substr(0, 12)));
+    };
+    expect("tokenizer_sha256", tokenizer.Fingerprint(), "tokenizer");
+    expect("corpus_sha256", ReadCorpus(*evaluator->Text()).sha256, "text");
+  }
+}
+
+Evaluation Evaluate(const Suite& suite, const Model& model, const Tokenizer& tokenizer, const std::string& name,
+                    const fs::path& out) {
+  Evaluation evaluation;
+  evaluation.name = name;
+  for (const auto& evaluator : suite.evaluators) {
+    const Results results = evaluator->Run({model, tokenizer, name, out, std::nullopt});
+    WriteJson(out / (results.id + ".json"), ResultsToJson(results));
+    if (fs::exists(TokenNllPath(out, results.id))) evaluation.losses[results.id] = LoadTokenLosses(out, results.id);
+    PrintResults(results);
+    std::fputs(fmt::format("written to         {}\n\n", (out / (results.id + ".json")).string()).c_str(), stdout);
+    evaluation.results.push_back(results);
+  }
+  return evaluation;
+}
+
+po::variables_map ParseEval(const std::vector<std::string>& arguments) {
   po::options_description flags;
   flags.add_options()("suite", po::value<std::string>()->default_value("perplexity"))(
-      "out", po::value<std::string>()->default_value("runs/eval"))(
-      "device", po::value<std::string>()->default_value("cpu"))("dtype",
-                                                                po::value<std::string>()->default_value("float32"));
-  const po::variables_map parsed = ParseArguments("eval", flags, arguments);
+      "out", po::value<std::string>()->default_value("runs/eval"))("against", po::value<std::string>())(
+      "baseline", po::value<std::string>())("device", po::value<std::string>()->default_value("cpu"))(
+      "dtype", po::value<std::string>()->default_value("float32"));
+  AddJudgingFlags(flags, Verdict::kPass);
+  return ParseArguments("eval", flags, arguments);
+}
+
+int EvalCommand(const std::vector<std::string>& arguments) {
+  const po::variables_map parsed = ParseEval(arguments);
   std::vector<std::string> positional = Positional(parsed);
   if (positional.empty()) throw RecipeError("eval: no model given; see espalier eval --help");
-  const std::filesystem::path path = positional.front();
+  const fs::path path = positional.front();
   positional.erase(positional.begin());
-  const auto& entry = Registry<Evaluator>::Find(parsed["suite"].as<std::string>());
-  const auto evaluator = entry.make(OptionsFromArguments(entry.info.options, positional, "eval " + entry.info.name));
+  const Suite suite = MakeSuite(parsed["suite"].as<std::string>(), positional);
+  const CompareOptions judging = JudgingOptions(parsed);
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
+  std::optional<Evaluation> baseline;
+  if (parsed.count("against") > 0) {
+    baseline = ReadEvaluation(parsed["against"].as<std::string>());
+    CheckBaseline(*baseline, suite, *tokenizer);
+  }
   UseFasterFloat32Products();
   const Model model =
       LoadModel(path, ParseDtype(parsed["dtype"].as<std::string>()), ParseDevice(parsed["device"].as<std::string>()));
-  const std::filesystem::path out = parsed["out"].as<std::string>();
-  const Results results = evaluator->Run({model, *tokenizer, path.filename().string(), out, std::nullopt});
-  WriteJson(out / (results.id + ".json"), ResultsToJson(results));
-  PrintResults(results);
-  std::fputs(fmt::format("written to         {}\n", (out / (results.id + ".json")).string()).c_str(), stdout);
-  return kExitPass;
+  const fs::path out = parsed["out"].as<std::string>();
+  const Evaluation head = Evaluate(suite, model, *tokenizer, path.filename().string(), out);
+  if (parsed.count("baseline") > 0) {
+    SaveEvaluation(head, parsed["baseline"].as<std::string>());
+    std::fputs(fmt::format("baseline: {}\n", parsed["baseline"].as<std::string>()).c_str(), stdout);
+  }
+  return baseline ? ReportComparison(CompareEvaluations(*baseline, head, judging), out) : kExitPass;
 }
 
 const bool kRegistered = RegisterCommand(
     {"eval",
-     "Evaluate any checkpoint: perplexity, speed",
-     "MODEL [--suite SUITE] [key=value ...] [--out FOLDER] [--device D] [--dtype T]",
-     "MODEL is a GGUF file or a folder with config.json and safetensors; key=value are the suite's options (espalier "
-     "describe SUITE).\n\n"
-     "examples:\n"
-     "  espalier eval runs/smollm2-135m-starter/pruned data=eval/data/wikitext-2/wiki.test.raw windows=4\n"
-     "  espalier eval models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --suite speed length=512",
-     {"--suite", "--out", "--device", "--dtype"},
+     "Evaluate any checkpoint: perplexity, speed; against a baseline: pass or fail",
+     "MODEL [--suite SUITE] [key=value ...] [--against BASELINE] [--baseline FILE] [--out FOLDER]",
+     std::string(
+         "MODEL is a GGUF file or a folder with config.json and safetensors. SUITE is an evaluator, whose options "
+         "key=value\n"
+         "are (espalier describe SUITE), or a file that lists several (eval/suites).\n\n"
+         "  --suite SUITE    perplexity (default), speed, quick, or a path to a .yaml\n"
+         "  --against FILE   compare with a stored baseline, a run, or a folder of results; exit code 0 pass, 1 fail, "
+         "3\n"
+         "                   inconclusive\n"
+         "  --baseline FILE  store what was measured as FILE.json, with the losses beside it\n"
+         "  --out FOLDER     results (runs/eval)\n"
+         "  --device D, --dtype T\n") +
+         kJudgingHelp +
+         "\nexamples:\n"
+         "  espalier eval runs/smollm2-135m-starter/pruned data=eval/data/wikitext-2/wiki.test.raw windows=4\n"
+         "  espalier eval models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --suite speed length=512\n"
+         "  espalier eval MODEL --suite quick --against eval/baselines/smollm2-135m.json",
+     {"--suite", "--out", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--confidence",
+      "--identical"},
      EvalCommand});
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/recipe/schema.h"
+#include "workflow.h"
 
 namespace espalier {
 namespace {
@@ -32,6 +33,7 @@ int RunCommand(const std::vector<std::string>& arguments) {
       recipe, {parsed["from"].as<std::string>(), parsed["until"].as<std::string>(), parsed["dry-run"].as<bool>()});
   if (!outcome.report) return kExitPass;
   std::fputs(fmt::format("\n{}\nreport: {}\n", outcome.table, outcome.report->string()).c_str(), stdout);
+  TellWorkflow(outcome.gates, outcome.markdown);
   if (outcome.gates_failed > 0) return kExitRegression;
   return outcome.gates_inconclusive > 0 ? kExitInconclusive : kExitPass;
 }

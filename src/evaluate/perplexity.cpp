@@ -10,7 +10,6 @@
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/evaluate/token_nll.h"
 #include "espalier/evaluate/windows.h"
-#include "espalier/io/tensors.h"
 #include "espalier/io/text.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
@@ -49,7 +48,7 @@ class Perplexity final : public Evaluator {
     const std::vector<ScoredWindow> windows =
         strided_ ? StridedWindows(ids.size(0), window_, stride_, limit_) : GptqWindows(ids.size(0), window_, limit_);
     const at::Tensor nll = Score(input, ids, windows);
-    SaveTensors(TokenNllPath(input.folder, Id()), {{"nll", nll}}, {{"corpus_sha256", corpus.sha256}, {"id", Id()}});
+    SaveTokenLosses(input.folder, Id(), {nll, {}});
     Results results;
     results.id = Id();
     results.suite = "perplexity";
@@ -122,7 +121,7 @@ class Perplexity final : public Evaluator {
     const Interval own = BootstrapExpMean(values(nll));
     results.metrics.push_back({"perplexity", own.mean, "", nll.numel(), own.low, own.high, ""});
     if (!input.dense) return;
-    const at::Tensor dense = LoadTokenNll(*input.dense, Id());
+    const at::Tensor dense = LoadTokenLosses(*input.dense, Id()).nll;
     if (dense.numel() != nll.numel())
       throw IoError(fmt::format("{}: {} tokens, this evaluation has {}; evaluate the dense model again",
                                 TokenNllPath(*input.dense, Id()).string(), dense.numel(), nll.numel()));

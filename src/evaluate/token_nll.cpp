@@ -12,13 +12,20 @@ std::filesystem::path TokenNllPath(const std::filesystem::path& folder, const st
   return folder / (id + ".nll.safetensors");
 }
 
-at::Tensor LoadTokenNll(const std::filesystem::path& folder, const std::string& id) {
+void SaveTokenLosses(const std::filesystem::path& folder, const std::string& id, const TokenLosses& losses) {
+  NamedTensors tensors = {{"nll", losses.nll}};
+  if (losses.documents.defined()) tensors["documents"] = losses.documents;
+  SaveTensors(TokenNllPath(folder, id), tensors, {{"id", id}});
+}
+
+TokenLosses LoadTokenLosses(const std::filesystem::path& folder, const std::string& id) {
   const std::filesystem::path path = TokenNllPath(folder, id);
   const NamedTensors tensors = LoadTensors(path);
   const auto found = tensors.find("nll");
   if (found == tensors.end())
     throw IoError(fmt::format("{}: no tensor 'nll'; expected per-token losses of an evaluation", path.string()));
-  return found->second;
+  const auto documents = tensors.find("documents");
+  return {found->second, documents == tensors.end() ? at::Tensor() : documents->second};
 }
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/version.h"
 #include "espalier/evaluate/gate.h"
 #include "espalier/report/report.h"
 #include "run_state.h"
@@ -101,6 +102,8 @@ std::vector<GateOutcome> JudgeGates(const Recipe& recipe, const std::vector<Resu
       outcome.gates_failed += result.verdict == Verdict::kFail ? 1 : 0;
       outcome.gates_inconclusive += result.verdict == Verdict::kInconclusive ? 1 : 0;
       outcomes.push_back({result.text, std::string(VerdictName(result.verdict)), result.detail});
+      outcome.gates.push_back({outcome.folder.filename().string(), result.text, outcomes.back().verdict, result.detail,
+                               entry.line > 0 ? recipe.path().string() : "", entry.line});
     }
   return outcomes;
 }
@@ -132,7 +135,10 @@ RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, 
 
   const Json report = BuildReport(input);
   WriteJson(state.folder() / "report.json", report);
-  WriteFile(state.folder() / "report.md", RenderMarkdown(report));
+  outcome.markdown = RenderMarkdown(report);
+  WriteFile(state.folder() / "report.md", outcome.markdown);
+  if (!outcome.gates.empty())
+    WriteFile(state.folder() / "junit.xml", RenderJUnit(outcome.gates, {{"espalier", Version()}}));
   WriteFile(state.folder() / "report.html", RenderHtml(report));
   outcome.report = state.folder() / "report.html";
   outcome.table = RenderTerminalTable(report);

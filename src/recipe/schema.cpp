@@ -182,4 +182,11 @@ std::vector<SectionSpec> RunSchema() {
   };
 }
 
+std::vector<SectionSpec> SuiteSchema() {
+  std::vector<SectionSpec> suite;
+  for (SectionSpec& section : RunSchema())
+    if (section.path == "evaluate") suite.push_back(std::move(section));
+  return suite;
+}
+
 }  // namespace espalier

@@ -95,8 +95,8 @@ SweepPoint PointOf(const fs::path& root, const std::vector<const SweepCell*>& ce
     for (const SweepFigure& figure : cell->run->figures) {
       if (figure.model != point.model || figure.text != point.text) continue;
       const fs::path folder = root / cell->folder / "evaluate";
-      const at::Tensor nll = LoadTokenNll(folder / point.model, point.text);
-      const at::Tensor own = (nll - LoadTokenNll(folder / "dense", point.text)).to(at::kDouble);
+      const at::Tensor nll = LoadTokenLosses(folder / point.model, point.text).nll;
+      const at::Tensor own = (nll - LoadTokenLosses(folder / "dense", point.text).nll).to(at::kDouble);
       if (difference.defined() && difference.numel() != own.numel())
         throw ShapeError(fmt::format("{}: {} tokens, other seeds have {}", TokenNllPath(folder, point.text).string(),
                                      own.numel(), difference.numel()));

@@ -62,7 +62,8 @@ font-size:13px}
 .legend li{display:flex;align-items:center;gap:7px}.legend svg{width:26px;height:12px;flex:none}
 text{fill:var(--ink);font-size:13px}.tick{fill:var(--soft);font-size:12px}.axis{fill:var(--soft);font-size:12px}
 .group{font-weight:600;font-size:14px}.value{font-weight:600}.mid{text-anchor:middle}.end{text-anchor:end}
-.grid{stroke:var(--grid);stroke-width:1}
+.grid{stroke:var(--grid);stroke-width:1}.limit{stroke:var(--bad);stroke-width:1.4;stroke-dasharray:5 3}
+.zero{stroke:var(--soft);stroke-width:1}
 .curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.s0{stroke:var(--m0)}.s1{stroke:var(--m1)}
 .s2{stroke:var(--m2)}.s3{stroke:var(--m3)}.s4{stroke:var(--m4)}.s5{stroke:var(--m5)}
 .curve.s0{stroke-width:4;stroke-opacity:.45}.curve.dotted{stroke-width:1.6;stroke-opacity:.9;stroke-dasharray:1 4}

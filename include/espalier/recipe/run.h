@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "espalier/recipe/recipe.h"
+#include "espalier/report/ci.h"
 
 namespace espalier {
 
@@ -23,6 +24,8 @@ struct RunOutcome {
   std::filesystem::path folder;
   std::optional<std::filesystem::path> report;  // report.html, when the report stage ran
   std::string table;                            // the final table, for stdout
+  std::string markdown;                         // the report, for a pull request
+  std::vector<JudgedCase> gates;                // each with its line in the recipe
   int gates_failed = 0, gates_inconclusive = 0;
 };
 

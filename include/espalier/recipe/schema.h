@@ -1,5 +1,5 @@
 #pragma once
-// Every section that a run's recipe may have: the one list from which parsing, defaults and documentation come.
+// Every section that a file may have: the one list from which parsing, defaults and documentation come.
 #include <vector>
 
 #include "espalier/recipe/recipe.h"
@@ -7,5 +7,7 @@
 namespace espalier {
 
 std::vector<SectionSpec> RunSchema();
+// Those of a suite: a file that only says what is measured (eval/suites).
+std::vector<SectionSpec> SuiteSchema();
 
 }  // namespace espalier

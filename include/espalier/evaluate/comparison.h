@@ -1,0 +1,45 @@
+#pragma once
+// What comparing two models token by token found (compare.h).
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "espalier/core/json.h"
+#include "espalier/evaluate/bootstrap.h"
+#include "espalier/evaluate/gate.h"
+
+namespace espalier {
+
+struct CompareOptions {
+  double tolerance = 0.01;  // perplexity may rise by this share of the base's
+  double confidence = 0.95;
+  int64_t resamples = 10000;
+  int64_t min_tokens = 4096;  // fewer paired tokens decide nothing
+  // What equal losses to the last bit mean: the same model measured again, or a model that was never swapped.
+  Verdict identical = Verdict::kInconclusive;
+};
+
+// One text under one protocol.
+struct PairedResult {
+  std::string id;                 // "perplexity-wikitext-2"
+  double base = 0, head = 0;      // perplexities
+  Interval ratio;                 // of perplexities, head to base
+  int64_t tokens = 0;             // pairs
+  std::string resampled;          // "blocks of 512 tokens", "62 documents"
+  double p_pass = 1, p_fail = 1;  // one-sided, Holm-adjusted over all results of the comparison
+  Verdict verdict = Verdict::kInconclusive;
+  std::string reason;                       // why not decided, or what else there is to know; may be empty
+  std::optional<int64_t> tokens_to_decide;  // about, when more text of the kind would decide
+};
+
+struct PairedComparison {
+  std::string base, head;  // names
+  CompareOptions options;
+  std::vector<PairedResult> results;
+  std::vector<std::string> notices;  // what was not compared, and what differs though it does not forbid comparing
+  Verdict verdict = Verdict::kInconclusive;  // fail when any result fails, else inconclusive when any is
+};
+
+Json ComparisonToJson(const PairedComparison& comparison);  // schema "espalier.comparison/1", docs/schemas
+
+}  // namespace espalier

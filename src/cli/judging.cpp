@@ -1,0 +1,78 @@
+#include "judging.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "espalier/cli/command.h"
+#include "espalier/core/error.h"
+#include "espalier/core/files.h"
+#include "espalier/core/version.h"
+#include "espalier/report/comparison.h"
+#include "workflow.h"
+
+namespace espalier {
+namespace {
+
+namespace po = boost::program_options;
+namespace fs = std::filesystem;
+
+Verdict VerdictOf(const std::string& name) {
+  for (const Verdict verdict : {Verdict::kPass, Verdict::kFail, Verdict::kInconclusive})
+    if (VerdictName(verdict) == name) return verdict;
+  throw RecipeError(fmt::format("--identical: found '{}', expected pass, fail or inconclusive", name));
+}
+
+std::vector<JudgedCase> Cases(const PairedComparison& comparison) {
+  std::vector<JudgedCase> cases;
+  for (const PairedResult& result : comparison.results)
+    cases.push_back({fmt::format("{} against {}", comparison.head, comparison.base),
+                     fmt::format("{} rises by at most {:g} %", result.id, 100 * comparison.options.tolerance),
+                     std::string(VerdictName(result.verdict)), PairedResultText(result), "", 0});
+  return cases;
+}
+
+}  // namespace
+
+void AddJudgingFlags(po::options_description& flags, Verdict identical) {
+  const CompareOptions defaults;
+  flags.add_options()("tolerance", po::value<double>()->default_value(defaults.tolerance))(
+      "confidence", po::value<double>()->default_value(defaults.confidence))(
+      "identical", po::value<std::string>()->default_value(std::string(VerdictName(identical))));
+}
+
+CompareOptions JudgingOptions(const po::variables_map& parsed) {
+  CompareOptions options;
+  options.tolerance = parsed["tolerance"].as<double>();
+  options.confidence = parsed["confidence"].as<double>();
+  options.identical = VerdictOf(parsed["identical"].as<std::string>());
+  if (!(options.tolerance >= 0 && options.tolerance <= 100))
+    throw RecipeError(
+        fmt::format("--tolerance: found {}, expected a share from 0 to 100 (0.01 is 1 %)", options.tolerance));
+  if (!(options.confidence >= 0.5 && options.confidence <= 0.999))
+    throw RecipeError(fmt::format("--confidence: found {}, expected 0.5 to 0.999", options.confidence));
+  return options;
+}
+
+int ReportComparison(const PairedComparison& comparison, const fs::path& out) {
+  WriteJson(out / "comparison.json", ComparisonToJson(comparison));
+  WriteFile(out / "comparison.md", RenderComparisonMarkdown(comparison));
+  WriteFile(out / "comparison.html", RenderComparisonHtml(comparison));
+  WriteFile(out / "comparison.csv", RenderComparisonCsv(comparison));
+  WriteFile(out / "junit.xml", RenderJUnit(Cases(comparison), {{"espalier", std::string(Version())}}));
+  std::fputs(RenderComparisonTable(comparison).c_str(), stdout);
+  std::fputs(fmt::format("report: {}\n", (out / "comparison.html").string()).c_str(), stdout);
+  TellWorkflow(Cases(comparison), RenderComparisonMarkdown(comparison));
+  switch (comparison.verdict) {
+    case Verdict::kPass:
+      return kExitPass;
+    case Verdict::kFail:
+      return kExitRegression;
+    case Verdict::kInconclusive:
+      return kExitInconclusive;
+  }
+  return kExitInternal;
+}
+
+}  // namespace espalier
