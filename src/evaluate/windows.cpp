@@ -29,4 +29,14 @@ std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t
   return windows;
 }
 
+std::vector<ScoredWindow> RollingWindows(int64_t tokens, int64_t window) {
+  std::vector<ScoredWindow> windows;
+  for (int64_t done = 0; done < tokens;) {
+    const int64_t last = std::min(done + window, tokens);  // place of the last scored token: the prefix is at 0
+    windows.push_back({std::max<int64_t>(0, last - window), last + 1, done + 1});
+    done = last;
+  }
+  return windows;
+}
+
 }  // namespace espalier

@@ -19,4 +19,9 @@ std::vector<ScoredWindow> GptqWindows(int64_t tokens, int64_t window, int64_t li
 // very first is scored once, in the first window that reaches it.
 std::vector<ScoredWindow> StridedWindows(int64_t tokens, int64_t window, int64_t stride, int64_t limit);
 
+// `lm-eval`: a document of `tokens` tokens after one prefix token at place 0. Each is scored once: the first window
+// holds prefix and the first `window` tokens, every other one as much context as fits before the at most `window`
+// tokens that it scores.
+std::vector<ScoredWindow> RollingWindows(int64_t tokens, int64_t window);
+
 }  // namespace espalier
