@@ -30,7 +30,7 @@ int CompareCommand(const std::vector<std::string>& arguments) {
 const bool kRegistered = RegisterCommand(
     {"compare",
      "Compare two evaluations token by token: pass, fail, or not enough evidence",
-     "BASE HEAD [--tolerance T] [--confidence C] [--identical V] [--out FOLDER]",
+     "BASE HEAD [--tolerance T] [--drop D] [--confidence C] [--identical V] [--out FOLDER]",
      std::string(
          "BASE and HEAD are runs (their last model), folders of results (runs/x/evaluate/dense), or stored baselines.\n"
          "Both must have been measured on the same text with the same protocol and tokenizer. Exit code: 0 pass, 1 "
@@ -42,7 +42,7 @@ const bool kRegistered = RegisterCommand(
          "  espalier compare runs/a runs/b\n"
          "  espalier compare runs/a/evaluate/dense runs/a/evaluate/pruned --tolerance 0.5\n"
          "  espalier compare eval/baselines/smollm2-135m.json runs/eval",
-     {"--tolerance", "--confidence", "--identical", "--out"},
+     {"--tolerance", "--drop", "--confidence", "--identical", "--out"},
      CompareCommand});
 
 }  // namespace

@@ -106,7 +106,7 @@ Evaluation Evaluate(const Suite& suite, const Model& model, const Tokenizer& tok
   for (const auto& evaluator : suite.evaluators) {
     const Results results = evaluator->Run({model, tokenizer, name, out, std::nullopt});
     WriteJson(out / (results.id + ".json"), ResultsToJson(results));
-    if (fs::exists(TokenNllPath(out, results.id))) evaluation.losses[results.id] = LoadTokenLosses(out, results.id);
+    if (fs::exists(LossesPath(out, results.id))) evaluation.losses[results.id] = LoadLosses(out, results.id);
     PrintResults(results);
     std::fputs(fmt::format("written to         {}\n\n", (out / (results.id + ".json")).string()).c_str(), stdout);
     evaluation.results.push_back(results);
@@ -171,7 +171,7 @@ const bool kRegistered = RegisterCommand(
          "  espalier eval runs/smollm2-135m-starter/pruned data=eval/data/wikitext-2/wiki.test.raw windows=4\n"
          "  espalier eval models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --suite speed length=512\n"
          "  espalier eval MODEL --suite quick --against eval/baselines/smollm2-135m.json",
-     {"--suite", "--out", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--confidence",
+     {"--suite", "--out", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--drop", "--confidence",
       "--identical"},
      EvalCommand});
 

@@ -28,7 +28,7 @@ std::vector<JudgedCase> Cases(const PairedComparison& comparison) {
   std::vector<JudgedCase> cases;
   for (const PairedResult& result : comparison.results)
     cases.push_back({fmt::format("{} against {}", comparison.head, comparison.base),
-                     fmt::format("{} rises by at most {:g} %", result.id, 100 * comparison.options.tolerance),
+                     fmt::format("{} of {} {}", result.metric, result.id, LimitText(result)),
                      std::string(VerdictName(result.verdict)), PairedResultText(result), "", 0});
   return cases;
 }
@@ -38,6 +38,7 @@ std::vector<JudgedCase> Cases(const PairedComparison& comparison) {
 void AddJudgingFlags(po::options_description& flags, Verdict identical) {
   const CompareOptions defaults;
   flags.add_options()("tolerance", po::value<double>()->default_value(defaults.tolerance))(
+      "drop", po::value<double>()->default_value(defaults.drop))(
       "confidence", po::value<double>()->default_value(defaults.confidence))(
       "identical", po::value<std::string>()->default_value(std::string(VerdictName(identical))));
 }
@@ -45,11 +46,14 @@ void AddJudgingFlags(po::options_description& flags, Verdict identical) {
 CompareOptions JudgingOptions(const po::variables_map& parsed) {
   CompareOptions options;
   options.tolerance = parsed["tolerance"].as<double>();
+  options.drop = parsed["drop"].as<double>();
   options.confidence = parsed["confidence"].as<double>();
   options.identical = VerdictOf(parsed["identical"].as<std::string>());
   if (!(options.tolerance >= 0 && options.tolerance <= 100))
     throw RecipeError(
         fmt::format("--tolerance: found {}, expected a share from 0 to 100 (0.01 is 1 %)", options.tolerance));
+  if (!(options.drop >= 0 && options.drop < 1))
+    throw RecipeError(fmt::format("--drop: found {}, expected 0 to 1 (0.01 is one point)", options.drop));
   if (!(options.confidence >= 0.5 && options.confidence <= 0.999))
     throw RecipeError(fmt::format("--confidence: found {}, expected 0.5 to 0.999", options.confidence));
   return options;

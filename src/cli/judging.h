@@ -7,11 +7,12 @@
 
 namespace espalier {
 
-// --tolerance, --confidence, --identical.
+// --tolerance, --drop, --confidence, --identical.
 void AddJudgingFlags(boost::program_options::options_description& flags, Verdict identical);
 CompareOptions JudgingOptions(const boost::program_options::variables_map& parsed);
 inline constexpr const char* kJudgingHelp =
     "  --tolerance T   perplexity may rise by this share of the base's (0.01)\n"
+    "  --drop D        accuracy may fall by this much (0.01: one point)\n"
     "  --confidence C  of intervals and verdicts (0.95)\n"
     "  --identical V   what losses that are equal to the last bit mean: pass, fail or inconclusive\n";
 

@@ -6,19 +6,12 @@ namespace espalier {
 namespace {
 
 Json ResultToJson(const PairedResult& result) {
-  Json json = {{"id", result.id},
-               {"verdict", VerdictName(result.verdict)},
-               {"base_perplexity", result.base},
-               {"head_perplexity", result.head},
-               {"ratio", result.ratio.mean},
-               {"low", result.ratio.low},
-               {"high", result.ratio.high},
-               {"tokens", result.tokens},
-               {"resampled", result.resampled},
-               {"p_pass", result.p_pass},
-               {"p_fail", result.p_fail},
-               {"reason", result.reason}};
-  if (result.tokens_to_decide) json["tokens_to_decide"] = *result.tokens_to_decide;
+  Json json = {{"id", result.id},          {"metric", result.metric},    {"verdict", VerdictName(result.verdict)},
+               {"base", result.base},      {"head", result.head},        {"change", result.change.mean},
+               {"low", result.change.low}, {"high", result.change.high}, {"limit", result.limit},
+               {"count", result.count},    {"counted", result.counted},  {"resampled", result.resampled},
+               {"p_pass", result.p_pass},  {"p_fail", result.p_fail},    {"reason", result.reason}};
+  if (result.to_decide) json["to_decide"] = *result.to_decide;
   return json;
 }
 
@@ -30,6 +23,7 @@ Json ComparisonToJson(const PairedComparison& comparison) {
                {"base", comparison.base},
                {"head", comparison.head},
                {"tolerance", comparison.options.tolerance},
+               {"drop", comparison.options.drop},
                {"confidence", comparison.options.confidence},
                {"resamples", comparison.options.resamples},
                {"results", Json::array()},

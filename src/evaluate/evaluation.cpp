@@ -10,7 +10,7 @@
 #include "espalier/core/files.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/json_reader.h"
-#include "espalier/evaluate/token_nll.h"
+#include "espalier/evaluate/losses.h"
 #include "espalier/io/tensors.h"
 
 namespace espalier {
@@ -27,13 +27,13 @@ std::string SchemaOf(const Json& json) {
   return json.is_object() && schema != json.end() && schema->is_string() ? schema->get<std::string>() : "";
 }
 
-void CheckLosses(const Results& results, const TokenLosses& losses, const std::string& where) {
-  if (losses.nll.dim() != 1 || losses.nll.scalar_type() != at::kFloat)
+void CheckLosses(const Results& results, const Losses& losses, const std::string& where) {
+  if (losses.each.dim() != 1 || losses.each.scalar_type() != at::kFloat)
     throw IoError(fmt::format("{}: losses of {}: expected one row of float32; evaluate again", where, results.id));
-  const Metric* perplexity = results.Find("perplexity");
-  if (perplexity != nullptr && perplexity->count != losses.nll.numel())
-    throw IoError(fmt::format("{}: {} losses of {}, its result says {}; evaluate again", where, losses.nll.numel(),
-                              results.id, perplexity->count));
+  for (const char* name : {"perplexity", "accuracy"})
+    if (const Metric* metric = results.Find(name); metric != nullptr && metric->count != losses.each.numel())
+      throw IoError(fmt::format("{}: {} losses of {}, its result says {}; evaluate again", where, losses.each.numel(),
+                                results.id, metric->count));
   if (losses.documents.defined() && (losses.documents.dim() != 1 || losses.documents.scalar_type() != at::kLong))
     throw IoError(fmt::format("{}: documents of {}: expected one row of int64; evaluate again", where, results.id));
 }
@@ -43,9 +43,9 @@ void AddResult(const fs::path& file, const Json& json, Evaluation& evaluation) {
   Results results = ResultsFromJson(json, file.string());
   if (evaluation.Find(results.id) != nullptr)
     throw IoError(fmt::format("{}: a second result called {}; expected one file for each", file.string(), results.id));
-  if (fs::exists(TokenNllPath(file.parent_path(), results.id))) {
-    TokenLosses losses = LoadTokenLosses(file.parent_path(), results.id);
-    CheckLosses(results, losses, TokenNllPath(file.parent_path(), results.id).string());
+  if (fs::exists(LossesPath(file.parent_path(), results.id))) {
+    Losses losses = LoadLosses(file.parent_path(), results.id);
+    CheckLosses(results, losses, LossesPath(file.parent_path(), results.id).string());
     evaluation.losses[results.id] = std::move(losses);
   }
   evaluation.results.push_back(std::move(results));
@@ -93,7 +93,7 @@ void ReadBaseline(const fs::path& file, const Json& json, Evaluation& evaluation
   for (size_t i = 0; i < list->size(); ++i) {
     Results results = ResultsFromJson((*list)[i], fmt::format("{}: results[{}]", file.string(), i));
     if (const auto nll = tensors.find(results.id); nll != tensors.end()) {
-      TokenLosses losses{nll->second, {}};
+      Losses losses{nll->second, {}};
       if (const auto documents = tensors.find(results.id + std::string(kDocuments)); documents != tensors.end())
         losses.documents = documents->second;
       CheckLosses(results, losses, path.string());
@@ -147,7 +147,7 @@ void SaveEvaluation(const Evaluation& evaluation, const fs::path& file) {
   const fs::path losses = fs::path(file).replace_extension(".safetensors");
   NamedTensors tensors;
   for (const auto& [id, loss] : evaluation.losses) {
-    tensors[id] = loss.nll;
+    tensors[id] = loss.each;
     if (loss.documents.defined()) tensors[id + std::string(kDocuments)] = loss.documents;
   }
   SaveTensors(losses, tensors);

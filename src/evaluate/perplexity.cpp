@@ -9,8 +9,8 @@
 #include "espalier/core/log.h"
 #include "espalier/evaluate/bootstrap.h"
 #include "espalier/evaluate/evaluator.h"
+#include "espalier/evaluate/losses.h"
 #include "espalier/evaluate/preset.h"
-#include "espalier/evaluate/token_nll.h"
 #include "espalier/io/text.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
@@ -47,7 +47,7 @@ class Perplexity final : public Evaluator {
     const Corpus corpus = ReadCorpus(source_);
     const ScoredText text = preset_->Prepare(input.tokenizer, corpus, preset_options_);
     const at::Tensor nll = Score(input, text);
-    SaveTokenLosses(input.folder, Id(), {nll, text.documents});
+    SaveLosses(input.folder, Id(), {nll, text.documents});
     Results results;
     results.id = Id();
     results.suite = "perplexity";
@@ -155,10 +155,10 @@ class Perplexity final : public Evaluator {
     AddPerWordAndByte(text, nll.sum(at::kDouble).item<double>(), results);
     if (text.plus_minus) AddPlusMinus(nll, own.mean, results);
     if (!input.dense) return;
-    const at::Tensor dense = LoadTokenLosses(*input.dense, Id()).nll;
+    const at::Tensor dense = LoadLosses(*input.dense, Id()).each;
     if (dense.numel() != nll.numel())
       throw IoError(fmt::format("{}: {} tokens, this evaluation has {}; evaluate the dense model again",
-                                TokenNllPath(*input.dense, Id()).string(), dense.numel(), nll.numel()));
+                                LossesPath(*input.dense, Id()).string(), dense.numel(), nll.numel()));
     const at::Tensor difference = (nll - dense).contiguous();
     const Interval ratio = BootstrapExpMean(values(difference));
     results.metrics.push_back({"perplexity_ratio", ratio.mean, "", nll.numel(), ratio.low, ratio.high, "dense"});

@@ -14,7 +14,7 @@
 #include "espalier/core/error.h"
 #include "espalier/evaluate/bootstrap.h"
 #include "espalier/evaluate/evaluator.h"
-#include "espalier/evaluate/token_nll.h"
+#include "espalier/evaluate/losses.h"
 #include "espalier/plan/plan.h"
 #include "manifest.h"
 
@@ -95,10 +95,10 @@ SweepPoint PointOf(const fs::path& root, const std::vector<const SweepCell*>& ce
     for (const SweepFigure& figure : cell->run->figures) {
       if (figure.model != point.model || figure.text != point.text) continue;
       const fs::path folder = root / cell->folder / "evaluate";
-      const at::Tensor nll = LoadTokenLosses(folder / point.model, point.text).nll;
-      const at::Tensor own = (nll - LoadTokenLosses(folder / "dense", point.text).nll).to(at::kDouble);
+      const at::Tensor nll = LoadLosses(folder / point.model, point.text).each;
+      const at::Tensor own = (nll - LoadLosses(folder / "dense", point.text).each).to(at::kDouble);
       if (difference.defined() && difference.numel() != own.numel())
-        throw ShapeError(fmt::format("{}: {} tokens, other seeds have {}", TokenNllPath(folder, point.text).string(),
+        throw ShapeError(fmt::format("{}: {} tokens, other seeds have {}", LossesPath(folder, point.text).string(),
                                      own.numel(), difference.numel()));
       difference = difference.defined() ? difference + own : own;
       loss += Mean(nll);

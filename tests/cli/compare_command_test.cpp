@@ -41,7 +41,7 @@ TEST_F(CompareCommand, ReturnsZeroOneTwoOrThree) {
 
 TEST_F(CompareCommand, WritesEveryFormOfTheSameVerdict) {
   const Outcome outcome = Compare("base", "worse");
-  EXPECT_NE(outcome.out.find("FAIL: perplexity rises by more than 1.0 %"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("FAIL: text x1.1052 (limit: at most x1.01)."), std::string::npos) << outcome.out;
   EXPECT_EQ(SchemaCheck::Problems(ReadJson(folder_ / "out/comparison.json"), "comparison-1"),
             std::vector<std::string>{});
   for (const char* form : {"comparison.md", "comparison.html", "comparison.csv", "junit.xml"})

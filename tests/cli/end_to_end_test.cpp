@@ -56,7 +56,8 @@ TEST_F(EndToEnd, ARunPrunesHealsEvaluatesReportsAndIsReusedByTheNext) {
        {"recipe.yaml", "manifest.json", "plan.json", "analyze/dense.json", "analyze/pruned.json", "analyze/healed.json",
         "calibrate/statistics.safetensors", "pruned/model.safetensors", "pruned/config.json", "pruned/tokenizer.json",
         "healed/model.safetensors", "evaluate/healed/perplexity-c4.json",
-        "evaluate/dense/perplexity-wikitext-2.nll.safetensors", "report.json", "report.md", "report.html", "log.jsonl"})
+        "evaluate/dense/perplexity-wikitext-2.losses.safetensors", "report.json", "report.md", "report.html",
+        "log.jsonl"})
     EXPECT_TRUE(fs::exists(run / file)) << file;
   EXPECT_NE(first.out.find("pruned"), std::string::npos);
   EXPECT_NE(first.out.find("report.html"), std::string::npos);

@@ -35,16 +35,16 @@ PairedComparison Compared(const at::Tensor& base, const at::Tensor& head, const 
 TEST(Compare, PassesWhenTheWholeIntervalLiesBelowTheLimit) {
   const PairedComparison comparison = Compared(Losses(), Losses() + 0.005 + Noise(0.01, 1));
   EXPECT_EQ(comparison.verdict, Verdict::kPass);
-  EXPECT_NEAR(comparison.results[0].ratio.mean, std::exp(0.005), 3e-4);
-  EXPECT_LT(comparison.results[0].ratio.high, 1.01);
-  EXPECT_EQ(comparison.results[0].tokens, kTokens);
-  EXPECT_FALSE(comparison.results[0].tokens_to_decide);
+  EXPECT_NEAR(comparison.results[0].change.mean, std::exp(0.005), 3e-4);
+  EXPECT_LT(comparison.results[0].change.high, 1.01);
+  EXPECT_EQ(comparison.results[0].count, kTokens);
+  EXPECT_FALSE(comparison.results[0].to_decide);
 }
 
 TEST(Compare, FailsWhenTheWholeIntervalLiesAboveTheLimit) {
   const PairedComparison comparison = Compared(Losses(), Losses() + 0.02 + Noise(0.01, 2));
   EXPECT_EQ(comparison.verdict, Verdict::kFail);
-  EXPECT_GT(comparison.results[0].ratio.low, 1.01);
+  EXPECT_GT(comparison.results[0].change.low, 1.01);
 }
 
 TEST(Compare, IsInconclusiveAcrossTheLimitAndSaysHowManyTokensWouldDecide) {
@@ -53,9 +53,9 @@ TEST(Compare, IsInconclusiveAcrossTheLimitAndSaysHowManyTokensWouldDecide) {
   const PairedComparison comparison = Compared(Losses(), Losses() + 0.005 + Noise(1, 3) - Noise(1, 3).mean());
   ASSERT_EQ(comparison.verdict, Verdict::kInconclusive);
   const PairedResult& result = comparison.results[0];
-  const double width = std::log(result.ratio.high) - 0.005, distance = std::log1p(0.01) - 0.005;
-  ASSERT_TRUE(result.tokens_to_decide);
-  EXPECT_NEAR(static_cast<double>(*result.tokens_to_decide), kTokens * std::pow(width / distance, 2), kTokens * 0.02);
+  const double width = std::log(result.change.high) - 0.005, distance = std::log1p(0.01) - 0.005;
+  ASSERT_TRUE(result.to_decide);
+  EXPECT_NEAR(static_cast<double>(*result.to_decide), kTokens * std::pow(width / distance, 2), kTokens * 0.02);
 }
 
 TEST(Compare, OfTwoTextsTakesTheWorseAndCorrectsForBoth) {
@@ -127,6 +127,37 @@ TEST(Compare, DrawsWholeDocumentsWhereTheEvaluationKnowsThem) {
   base.losses["text"].documents = at::arange(0, kTokens, 512, at::kLong);
   const Evaluation head = SampleEvaluation("head", {{"text", Losses() + Noise(0.01, 8)}});
   EXPECT_EQ(CompareEvaluations(base, head).results[0].resampled, "16 documents");
+}
+
+// 0-1 losses of `items` items: the first `wrong` of them 1.
+at::Tensor Items(int64_t items, int64_t wrong) {
+  at::Tensor losses = at::zeros({items}, at::kFloat);
+  losses.slice(0, 0, wrong).fill_(1);
+  return losses;
+}
+
+Evaluation Choices(const std::string& name, const at::Tensor& losses) {
+  Evaluation evaluation = SampleEvaluation(name, {{"choice-set", losses}});
+  evaluation.results[0].metrics = {
+      {"accuracy", 1 - losses.mean().item<double>(), "", losses.numel(), std::nullopt, std::nullopt, ""}};
+  return evaluation;
+}
+
+TEST(Compare, OfAccuracyAsksWhetherItFallsByMoreThanTheDrop) {
+  // 1,000 items, 400 wrong; the head gets 5 more wrong, then 100 more.
+  const Evaluation base = Choices("base", Items(1000, 400));
+  const PairedComparison near = CompareEvaluations(base, Choices("head", Items(1000, 405)), {.drop = 0.02});
+  EXPECT_EQ(near.verdict, Verdict::kPass);
+  EXPECT_EQ(near.results[0].metric, "accuracy");
+  EXPECT_NEAR(near.results[0].base, 0.6, 1e-6);
+  EXPECT_NEAR(near.results[0].change.mean, -0.005, 1e-6);
+  EXPECT_LT(near.results[0].change.low, near.results[0].change.high);
+  EXPECT_DOUBLE_EQ(near.results[0].limit, -0.02);
+  // McNemar, 5 discordant pairs all one way: 2 / 2^5.
+  EXPECT_EQ(near.results[0].reason, "5 items lost, 0 gained (McNemar p 0.0625)");
+  EXPECT_EQ(CompareEvaluations(base, Choices("head", Items(1000, 500)), {.drop = 0.02}).verdict, Verdict::kFail);
+  EXPECT_EQ(CompareEvaluations(Choices("base", Items(50, 10)), Choices("head", Items(50, 11))).verdict,
+            Verdict::kInconclusive);  // too few items
 }
 
 TEST(Compare, WritesJsonThatConformsToItsSchema) {

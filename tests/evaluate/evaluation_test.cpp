@@ -22,7 +22,7 @@ class StoredEvaluation : public testing::Test {
   static void ExpectSame(const Evaluation& found, const Evaluation& expected) {
     ASSERT_EQ(found.results.size(), expected.results.size());
     for (const auto& [id, losses] : expected.losses) {
-      EXPECT_TRUE(at::equal(found.losses.at(id).nll, losses.nll)) << id;
+      EXPECT_TRUE(at::equal(found.losses.at(id).each, losses.each)) << id;
       ASSERT_EQ(found.losses.at(id).documents.defined(), losses.documents.defined()) << id;
       if (losses.documents.defined()) {
         EXPECT_TRUE(at::equal(found.losses.at(id).documents, losses.documents)) << id;
@@ -76,7 +76,7 @@ TEST_F(StoredEvaluation, NeverReadsLossesFromAnotherFolder) {
 
 TEST_F(StoredEvaluation, IsRefusedWhenLossesAreFewerThanTheResultSays) {
   WriteEvaluation(sample_, folder_ / "x");
-  SaveTokenLosses(folder_ / "x", "a", {at::ones({19}), {}});
+  SaveLosses(folder_ / "x", "a", {at::ones({19}), {}});
   EXPECT_NE(MessageOf([&] { ReadEvaluation(folder_ / "x"); }).find("19 losses of a, its result says 20"),
             std::string::npos);
 }

@@ -53,7 +53,7 @@ TEST_F(PerplexityEvaluation, OfAModelThatKnowsNothingIsTheVocabulary) {
 TEST_F(PerplexityEvaluation, MatchesLogSoftmaxOfTheLogits) {
   const Model model = TinyModel(2);
   const Results results = Run(model, {});
-  const at::Tensor nll = LoadTensors(folder_ / "perplexity-text.nll.safetensors").at("nll");
+  const at::Tensor nll = LoadTensors(folder_ / "perplexity-text.losses.safetensors").at("losses");
   std::ifstream file(folder_ / "text.raw");
   std::vector<int64_t> ids;
   for (char c; file.get(c);) ids.push_back(c % 32);

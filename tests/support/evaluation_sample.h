@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "espalier/evaluate/evaluation.h"
-#include "espalier/evaluate/token_nll.h"
+#include "espalier/evaluate/losses.h"
 
 namespace espalier {
 
@@ -37,7 +37,7 @@ inline Evaluation SampleEvaluation(const std::string& name, const std::map<std::
 inline void WriteEvaluation(const Evaluation& evaluation, const std::filesystem::path& folder) {
   for (const Results& results : evaluation.results) {
     WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
-    SaveTokenLosses(folder, results.id, evaluation.losses.at(results.id));
+    SaveLosses(folder, results.id, evaluation.losses.at(results.id));
   }
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "espalier/evaluate/losses.h"
 #include "espalier/evaluate/results.h"
-#include "espalier/evaluate/token_nll.h"
 
 namespace espalier {
 
@@ -15,7 +15,7 @@ struct Evaluation {
   std::string name;              // for tables: "pruned of runs/x", "eval/baselines/y.json"
   std::filesystem::path source;  // the file or folder that it was read from
   std::vector<Results> results;
-  std::map<std::string, TokenLosses> losses;  // by the results' ids; speeds have none
+  std::map<std::string, Losses> losses;  // by the results' ids; speeds have none
 
   const Results* Find(std::string_view id) const;  // nullptr: none
 };

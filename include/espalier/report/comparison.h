@@ -6,9 +6,12 @@
 
 namespace espalier {
 
-// "PASS: perplexity of HEAD is at most 1 % above BASE on both texts."
+// "FAIL: perplexity-c4 x1.0463 (limit: at most x1.01)."
 std::string ComparisonSummary(const PairedComparison& comparison);
-// "perplexity 29.24, 29.22 before: ×1.00 [0.999, 1.002] over 16,376 tokens", and the reason.
+std::string ChangeText(const PairedResult& result);      // "x1.0463", "-1.20 points"
+std::string ChangeInterval(const PairedResult& result);  // "[1.0121, 1.0739]"
+std::string LimitText(const PairedResult& result);       // "at most x1.01", "at least -1 points"
+// "perplexity 29.24 to 29.22: x0.9993 [0.9981, 1.0005] over 16,376 tokens", and the reason.
 std::string PairedResultText(const PairedResult& result);
 
 std::string RenderComparisonTable(const PairedComparison& comparison);     // ends with the summary
