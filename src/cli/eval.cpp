@@ -99,12 +99,12 @@ void CheckBaseline(const Evaluation& baseline, const Suite& suite, const Tokeniz
   }
 }
 
-Evaluation Evaluate(const Suite& suite, const Model& model, const Tokenizer& tokenizer, const std::string& name,
-                    const fs::path& out) {
+Evaluation Evaluate(const Suite& suite, const Model& model, const Model* base, const Tokenizer& tokenizer,
+                    const std::string& name, const fs::path& out) {
   Evaluation evaluation;
   evaluation.name = name;
   for (const auto& evaluator : suite.evaluators) {
-    const Results results = evaluator->Run({model, tokenizer, name, out, std::nullopt});
+    const Results results = evaluator->Run({model, tokenizer, name, out, std::nullopt, base});
     WriteJson(out / (results.id + ".json"), ResultsToJson(results));
     if (fs::exists(LossesPath(out, results.id))) evaluation.losses[results.id] = LoadLosses(out, results.id);
     PrintResults(results);
@@ -117,9 +117,10 @@ Evaluation Evaluate(const Suite& suite, const Model& model, const Tokenizer& tok
 po::variables_map ParseEval(const std::vector<std::string>& arguments) {
   po::options_description flags;
   flags.add_options()("suite", po::value<std::string>()->default_value("perplexity"))(
-      "out", po::value<std::string>()->default_value("runs/eval"))("against", po::value<std::string>())(
-      "baseline", po::value<std::string>())("device", po::value<std::string>()->default_value("cpu"))(
-      "dtype", po::value<std::string>()->default_value("float32"));
+      "out", po::value<std::string>()->default_value("runs/eval"))("base", po::value<std::string>())(
+      "against", po::value<std::string>())("baseline", po::value<std::string>())(
+      "device", po::value<std::string>()->default_value("cpu"))("dtype",
+                                                                po::value<std::string>()->default_value("float32"));
   AddJudgingFlags(flags, Verdict::kPass);
   return ParseArguments("eval", flags, arguments);
 }
@@ -132,6 +133,10 @@ int EvalCommand(const std::vector<std::string>& arguments) {
   positional.erase(positional.begin());
   const Suite suite = MakeSuite(parsed["suite"].as<std::string>(), positional);
   const CompareOptions judging = JudgingOptions(parsed);
+  for (const auto& evaluator : suite.evaluators)
+    if (evaluator->NeedsBase() && parsed.count("base") == 0)
+      throw RecipeError(fmt::format("eval: {} compares with the model that this one came from; name it with --base",
+                                    evaluator->Id()));
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto tokenizer = Tokenizer::Open(path);
   std::optional<Evaluation> baseline;
@@ -140,10 +145,15 @@ int EvalCommand(const std::vector<std::string>& arguments) {
     CheckBaseline(*baseline, suite, *tokenizer);
   }
   UseFasterFloat32Products();
-  const Model model =
-      LoadModel(path, ParseDtype(parsed["dtype"].as<std::string>()), ParseDevice(parsed["device"].as<std::string>()));
+  const auto load = [&](const fs::path& from) {
+    return LoadModel(from, ParseDtype(parsed["dtype"].as<std::string>()),
+                     ParseDevice(parsed["device"].as<std::string>()));
+  };
+  const Model model = load(path);
+  std::optional<Model> base;
+  if (parsed.count("base") > 0) base = load(parsed["base"].as<std::string>());
   const fs::path out = parsed["out"].as<std::string>();
-  const Evaluation head = Evaluate(suite, model, *tokenizer, path.filename().string(), out);
+  const Evaluation head = Evaluate(suite, model, base ? &*base : nullptr, *tokenizer, path.filename().string(), out);
   if (parsed.count("baseline") > 0) {
     SaveEvaluation(head, parsed["baseline"].as<std::string>());
     std::fputs(fmt::format("baseline: {}\n", parsed["baseline"].as<std::string>()).c_str(), stdout);
@@ -160,6 +170,7 @@ const bool kRegistered = RegisterCommand(
          "key=value\n"
          "are (espalier describe SUITE), or a file that lists several (eval/suites).\n\n"
          "  --suite SUITE    perplexity (default), speed, quick, or a path to a .yaml\n"
+         "  --base MODEL     the model that this one came from, for suites that need it (divergence)\n"
          "  --against FILE   compare with a stored baseline, a run, or a folder of results; exit code 0 pass, 1 fail, "
          "3\n"
          "                   inconclusive\n"
@@ -171,8 +182,8 @@ const bool kRegistered = RegisterCommand(
          "  espalier eval runs/smollm2-135m-starter/pruned data=eval/data/wikitext-2/wiki.test.raw windows=4\n"
          "  espalier eval models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf --suite speed length=512\n"
          "  espalier eval MODEL --suite quick --against eval/baselines/smollm2-135m.json",
-     {"--suite", "--out", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--drop", "--confidence",
-      "--identical"},
+     {"--suite", "--out", "--base", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--drop",
+      "--confidence", "--identical"},
      EvalCommand});
 
 }  // namespace

@@ -355,10 +355,13 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
         std::filesystem::create_directories(
             folder);  // also when there is nothing to evaluate: the stage is finished then
         Json facts = Json::object();
-        EvaluationInput input{state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt};
+        EvaluationInput input{
+            state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt, nullptr};
         if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";
         for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
-          const Results results = Registry<Evaluator>::Create(entry.name, entry.options)->Run(input);
+          const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
+          if (evaluator->NeedsBase() && model_name != "dense") input.base = &state.dense();
+          const Results results = evaluator->Run(input);
           WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
           facts[results.id] = results.metrics.empty() ? 0.0 : results.metrics.front().value;
         }

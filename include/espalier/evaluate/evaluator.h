@@ -20,6 +20,7 @@ struct EvaluationInput {
   std::string model_name;                      // "dense", "pruned", "healed"
   std::filesystem::path folder;                // where per-token values go
   std::optional<std::filesystem::path> dense;  // the dense model's folder, for paired figures
+  const Model* base = nullptr;                 // the model that this one came from, for evaluators that need it
 };
 
 class Evaluator {
@@ -30,6 +31,8 @@ class Evaluator {
   virtual std::string Id() const = 0;
   // The text that is evaluated on, for the check that nothing calibrates or heals on it; none: no text.
   virtual std::optional<TextSource> Text() const { return std::nullopt; }
+  // Whether it runs the base model beside the one that it measures. Of the base itself it then returns no figures.
+  virtual bool NeedsBase() const { return false; }
   virtual Results Run(const EvaluationInput& input) const = 0;
 };
 

@@ -1,0 +1,108 @@
+#include "text_protocol.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
+#include "espalier/model/load.h"
+
+namespace espalier {
+namespace {
+
+constexpr int64_t kMinScored = 1024;    // fewer predictions say nothing; an interval needs blocks
+constexpr int64_t kTokensAPass = 2048;  // short windows of one shape run together
+
+// Windows that can be fed as one batch: same length, same scored part.
+bool SameShape(const ScoredWindow& a, const ScoredWindow& b) {
+  return a.end - a.begin == b.end - b.begin && a.first_scored - a.begin == b.first_scored - b.begin;
+}
+
+TextSource SourceOf(const Options& options) {
+  TextSource source{options.Text("data"), options.Int("first_document"), std::nullopt};
+  if (options.Has("last_document")) source.last_document = options.Int("last_document");
+  return source;
+}
+
+}  // namespace
+
+std::vector<OptionSpec> TextProtocolOptions() {
+  return {TextOption("preset", "gptq-2048", "Protocol: gptq-2048, strided, llama.cpp, lm-eval"),
+          TextOption("data", std::nullopt,
+                     "Text file: .raw or .txt (rows joined by two newlines), .jsonl (documents joined by a space)"),
+          IntOption("first_document", 0, "First document used, counted from 0").AtLeast(0),
+          IntOption("last_document", std::nullopt, "Document after the last one used; default: to the end")
+              .AtLeast(1)
+              .Optional(),
+          TextOption("label", std::nullopt, "Name of the corpus in tables; default: the file's stem").Optional(),
+          IntOption("windows", 0, "At most this many windows (lm-eval: documents); 0: all").AtLeast(0),
+          IntOption("window", std::nullopt, "Tokens a window; default: the preset's (gptq-2048 has no other)")
+              .Between(8, 1 << 20)
+              .Optional(),
+          IntOption("stride", 512, "Tokens between window starts (strided only)").Between(1, 1 << 20)};
+}
+
+TextProtocol::TextProtocol(const Options& options)
+    : preset_name_(options.Text("preset")),
+      preset_(Registry<PerplexityPreset>::Create(preset_name_)),
+      source_(SourceOf(options)),
+      label_(options.Has("label") ? options.Text("label") : source_.path.stem().string()) {
+  if (options.Has("window")) options_.window = options.Int("window");
+  options_.stride = options.Int("stride");
+  options_.limit = options.Int("windows");
+  preset_->Check(options_);
+}
+
+std::string TextProtocol::Name() const {
+  return label_ + preset_->Suffix();
+}
+
+PreparedText TextProtocol::Prepare(const Tokenizer& tokenizer) const {
+  const Corpus corpus = ReadCorpus(source_);
+  PreparedText prepared{corpus.sha256, preset_->Prepare(tokenizer, corpus, options_), 0};
+  for (const ScoredWindow& window : prepared.text.windows) prepared.scored += window.end - window.first_scored;
+  if (prepared.scored < kMinScored)
+    throw RecipeError(fmt::format(
+        "{}: {} tokens give {} scored predictions in windows of {}, expected at least {}; use a longer text",
+        source_.path.string(), prepared.text.ids.size(0), prepared.scored, prepared.text.window, kMinScored));
+  return prepared;
+}
+
+std::vector<std::pair<std::string, std::string>> TextProtocol::Entries(const EvaluationInput& input,
+                                                                       const PreparedText& prepared) const {
+  const ScoredText& text = prepared.text;
+  std::vector<std::pair<std::string, std::string>> entries = {{"preset", preset_name_},
+                                                              {"window", std::to_string(text.window)}};
+  if (preset_name_ == "strided") entries.emplace_back("stride", std::to_string(options_.stride));
+  entries.insert(entries.end(), {{"windows", std::to_string(text.windows.size())},
+                                 {"bos", text.bos},
+                                 {"corpus", label_},
+                                 {"corpus_sha256", prepared.corpus_sha256},
+                                 {"corpus_tokens", std::to_string(text.ids.size(0))},
+                                 {"scored_tokens", std::to_string(prepared.scored)}});
+  if (text.words) entries.emplace_back("words", std::to_string(*text.words));
+  if (text.bytes) entries.emplace_back("bytes", std::to_string(*text.bytes));
+  entries.insert(entries.end(), {{"tokenizer_sha256", input.tokenizer.Fingerprint()},
+                                 {"dtype", std::string(DtypeName(input.model.dtype()))},
+                                 {"attention", "scaled_dot_product_attention"},
+                                 {"interval", "95 %, moving-block bootstrap, blocks of 512 tokens, 2000 resamples"}});
+  return entries;
+}
+
+void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score) {
+  const std::vector<ScoredWindow>& windows = text.windows;
+  Progress progress(title, static_cast<int64_t>(windows.size()));
+  for (size_t first = 0, last = 0; first < windows.size(); first = last) {
+    const int64_t length = windows[first].end - windows[first].begin;
+    const auto fits = [&](size_t count) { return static_cast<int64_t>(count) * length <= kTokensAPass; };
+    std::vector<at::Tensor> rows;
+    for (last = first;
+         last < windows.size() && SameShape(windows[first], windows[last]) && (last == first || fits(last + 1 - first));
+         ++last)
+      rows.push_back(text.ids.slice(0, windows[last].begin, windows[last].end));
+    const std::string note = score(at::stack(rows), windows[first].first_scored - windows[first].begin);
+    progress.Step(static_cast<int64_t>(last - first), note);
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,49 @@
+#pragma once
+// What evaluators of a text share: which text, which preset, in which windows, and how a result says so.
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "espalier/evaluate/evaluator.h"
+#include "espalier/evaluate/preset.h"
+
+namespace espalier {
+
+// preset, data, first_document, last_document, label, windows, window, stride.
+std::vector<OptionSpec> TextProtocolOptions();
+
+struct PreparedText {
+  std::string corpus_sha256;
+  ScoredText text;
+  int64_t scored = 0;  // predictions that count
+};
+
+class TextProtocol {
+ public:
+  // RecipeError when the options contradict the preset.
+  explicit TextProtocol(const Options& options);
+
+  const TextSource& source() const { return source_; }
+  // "wikitext-2", "wikitext-2-strided": what a result's id ends with.
+  std::string Name() const;
+  // RecipeError when so few predictions are scored that they say nothing.
+  PreparedText Prepare(const Tokenizer& tokenizer) const;
+  // Of a result: what makes its figures comparable, in display order.
+  std::vector<std::pair<std::string, std::string>> Entries(const EvaluationInput& input,
+                                                           const PreparedText& prepared) const;
+
+ private:
+  std::string preset_name_;
+  std::unique_ptr<PerplexityPreset> preset_;
+  PresetOptions options_;
+  TextSource source_;
+  std::string label_;
+};
+
+// Calls `score` with batches of windows of one shape, tokens [B, T] int64 and the first scored place, in text order; it
+// returns what stands beside the progress bar.
+using ScoreWindows = std::function<std::string(const at::Tensor& tokens, int64_t first_scored)>;
+void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score);
+
+}  // namespace espalier
