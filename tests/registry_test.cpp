@@ -30,7 +30,7 @@ TEST(Registries, AreAllThere) {
     EXPECT_FALSE(view.components().empty()) << view.kind;
   }
   EXPECT_EQ(kinds, (std::set<std::string>{"allocator", "compensator", "evaluator", "gate", "healing method",
-                                          "model family", "protection rule", "scorer"}));
+                                          "model family", "perplexity preset", "protection rule", "scorer"}));
 }
 
 TEST(Components, EachHaveALineOfDocAndASource) {

@@ -1,7 +1,6 @@
 // espalier eval: one evaluator, or a suite of them, on one checkpoint; against a baseline on request.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -13,16 +12,14 @@
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/model/load.h"
 #include "espalier/model/precision.h"
-#include "espalier/recipe/schema.h"
 #include "judging.h"
+#include "suite.h"
 
 namespace espalier {
 namespace {
 
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
-
-constexpr const char* kSuites = "eval/suites";  // of the folder that the command is called in, as the texts are
 
 void PrintResults(const Results& results) {
   for (const auto& [key, value] : results.protocol) std::fputs(fmt::format("{:<18} {}\n", key, value).c_str(), stdout);
@@ -31,71 +28,6 @@ void PrintResults(const Results& results) {
         fmt::format("{:<18} {:.4f}{}{}", metric.name, metric.value, metric.unit.empty() ? "" : " ", metric.unit);
     if (metric.low && metric.high) line += fmt::format("  [{:.4f}, {:.4f}]", *metric.low, *metric.high);
     std::fputs((line + "\n").c_str(), stdout);
-  }
-}
-
-struct Suite {
-  std::string name;
-  std::vector<std::unique_ptr<Evaluator>> evaluators;
-};
-
-fs::path SuiteFile(const std::string& name) {
-  return fs::path(name).extension() == ".yaml" ? fs::path(name) : fs::path(kSuites) / (name + ".yaml");
-}
-
-std::vector<std::string> KnownSuites() {
-  std::vector<std::string> names = Registry<Evaluator>::Names();
-  if (fs::is_directory(kSuites))
-    for (const auto& entry : fs::directory_iterator(kSuites))
-      if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem().string());
-  return names;
-}
-
-// One evaluator with its options, or a file that lists several.
-Suite MakeSuite(const std::string& name, const std::vector<std::string>& options) {
-  Suite suite{name, {}};
-  if (const fs::path file = SuiteFile(name); fs::exists(file)) {
-    const Recipe read = Recipe::Read(file, options, SuiteSchema());
-    for (const RecipeEntry& entry : read.List("evaluate"))
-      suite.evaluators.push_back(Registry<Evaluator>::Create(entry.name, entry.options));
-    if (suite.evaluators.empty())
-      throw RecipeError(fmt::format("{}: evaluate: nothing is measured; list at least one suite", file.string()));
-    return suite;
-  }
-  const std::vector<std::string> known = KnownSuites();
-  if (std::find(known.begin(), known.end(), name) == known.end())
-    throw RecipeError("eval: --suite: " + UnknownName("suite", name, known));
-  const auto& entry = Registry<Evaluator>::Find(name);
-  suite.evaluators.push_back(entry.make(OptionsFromArguments(entry.info.options, options, "eval " + name)));
-  return suite;
-}
-
-std::string_view ProtocolEntry(const Results& results, std::string_view key) {
-  for (const auto& [name, value] : results.protocol)
-    if (name == key) return value;
-  return "";
-}
-
-// What would make the comparison impossible is said before any work.
-void CheckBaseline(const Evaluation& baseline, const Suite& suite, const Tokenizer& tokenizer) {
-  for (const auto& evaluator : suite.evaluators) {
-    if (!evaluator->Text()) continue;
-    const Results* stored = baseline.Find(evaluator->Id());
-    if (stored == nullptr)
-      throw RecipeError(
-          fmt::format("{}: no result {}, which suite {} measures; write the baseline again with "
-                      "--baseline",
-                      baseline.source.string(), evaluator->Id(), suite.name));
-    const auto expect = [&](const char* key, const std::string& found, const char* what) {
-      if (ProtocolEntry(*stored, key) != found)
-        throw RecipeError(
-            fmt::format("{}: {} was measured with another {} ({} {}, here {}); such figures cannot be "
-                        "compared",
-                        baseline.source.string(), stored->id, what, key, ProtocolEntry(*stored, key).substr(0, 12),
-                        found.substr(0, 12)));
-    };
-    expect("tokenizer_sha256", tokenizer.Fingerprint(), "tokenizer");
-    expect("corpus_sha256", ReadCorpus(*evaluator->Text()).sha256, "text");
   }
 }
 

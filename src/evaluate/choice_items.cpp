@@ -1,8 +1,6 @@
 #include "choice_items.h"
 
 #include <fmt/format.h>
-#include <unicode/uchar.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -11,6 +9,7 @@
 #include "espalier/core/files.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/json_reader.h"
+#include "white_space.h"
 
 namespace espalier {
 namespace {
@@ -27,19 +26,6 @@ ChoiceItem ParseItem(std::string_view line, const std::string& where) {
     reader.Fail("choices", "a choice is empty; expected text");
   item.answer = reader.Int("answer", 0, std::ssize(item.choices) - 1);
   return item;
-}
-
-// Where the white space at the end begins.
-size_t ContextEnd(std::string_view text) {
-  auto at = static_cast<int32_t>(text.size());
-  while (at > 0) {
-    int32_t before = at;
-    UChar32 c;
-    U8_PREV(text.data(), 0, before, c);
-    if (c < 0 || !u_isUWhiteSpace(c)) break;
-    at = before;
-  }
-  return static_cast<size_t>(at);
 }
 
 double Characters(std::string_view text) {
@@ -83,7 +69,7 @@ std::vector<Continuation> EncodeContinuations(const ChoiceItems& items, const To
   std::vector<Continuation> all;
   for (int64_t i = 0; i < std::ssize(items.items); ++i) {
     const ChoiceItem& item = items.items[static_cast<size_t>(i)];
-    const size_t end = ContextEnd(item.context);
+    const size_t end = TrailingWhiteSpace(item.context);
     const std::vector<int64_t> prefix = Prefix(tokenizer, end == 0);
     const auto context_tokens = std::ssize(tokenizer.Encode(std::string_view(item.context).substr(0, end)));
     for (const std::string& choice : item.choices) {

@@ -21,13 +21,8 @@ namespace fs = std::filesystem;
 constexpr std::string_view kMayDiffer[] = {"corpus", "dtype", "attention", "interval", "device", "threads"};
 constexpr double kMostToDecide = 1e12;  // tokens or items: beyond it, no text will
 
-std::string_view Entry(const Results& results, std::string_view key) {
-  for (const auto& [name, value] : results.protocol)
-    if (name == key) return value;
-  return "nothing";
-}
-
 std::string Short(std::string_view value) {
+  if (value.empty()) return "nothing";
   return value.size() == 64 ? std::string(value.substr(0, 12)) : std::string(value);
 }
 
@@ -59,9 +54,9 @@ void CheckComparable(const PairedComparison& comparison, const Results& base, co
 
 void NoteDifferences(const Results& base, const Results& head, std::vector<std::string>& notices) {
   for (const char* key : {"dtype", "attention"})
-    if (Entry(base, key) != Entry(head, key))
+    if (ProtocolEntry(base, key) != ProtocolEntry(head, key))
       notices.push_back(fmt::format("{}: {} {} against {}: part of the difference may be rounding.", base.id, key,
-                                    Entry(base, key), Entry(head, key)));
+                                    ProtocolEntry(base, key), ProtocolEntry(head, key)));
 }
 
 // How many more would narrow the interval until the limit lies outside: widths fall with the root of the count. None
@@ -90,7 +85,7 @@ constexpr LossKind kLossKinds[] = {{"perplexity", "tokens", [](double loss) { re
                                     [](const Interval& rise) {
                                       return Interval{std::exp(rise.mean), std::exp(rise.low), std::exp(rise.high)};
                                     },
-                                    &CompareOptions::min_tokens, 512},
+                                    &CompareOptions::min_tokens, BootstrapOptions().block},
                                    // Items are independent; 0-1 losses, so that a rise is a fall of accuracy.
                                    {"accuracy", "items", [](double loss) { return 1 - loss; },
                                     [](const CompareOptions& options) { return options.drop; },
@@ -244,11 +239,18 @@ std::vector<std::string> Ids(const Evaluation& evaluation) {
 
 }  // namespace
 
+std::string_view ProtocolEntry(const Results& results, std::string_view key) {
+  for (const auto& [name, value] : results.protocol)
+    if (name == key) return value;
+  return "";
+}
+
 std::vector<std::string> ProtocolDifferences(const Results& base, const Results& head) {
   std::vector<std::string> differences;
   for (const std::string& key : Keys(base, head))
-    if (!MayDiffer(key) && Entry(base, key) != Entry(head, key))
-      differences.push_back(fmt::format("{} {} and {}", key, Short(Entry(base, key)), Short(Entry(head, key))));
+    if (!MayDiffer(key) && ProtocolEntry(base, key) != ProtocolEntry(head, key))
+      differences.push_back(
+          fmt::format("{} {} and {}", key, Short(ProtocolEntry(base, key)), Short(ProtocolEntry(head, key))));
   return differences;
 }
 

@@ -1,9 +1,11 @@
 #include "wikitext_pages.h"
 
-#include <unicode/uchar.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <cstdint>
+
+#include "white_space.h"
 
 namespace espalier {
 namespace {
@@ -14,40 +16,6 @@ void ReplaceAll(std::string& text, std::string_view from, std::string_view to) {
   for (size_t found; (found = text.find(from, at)) != std::string::npos; at = found + from.size())
     replaced.append(text, at, found - at).append(to);
   text = replaced.append(text, at);
-}
-
-// Python's white space: Unicode's and the four separators of ASCII.
-bool IsSpace(UChar32 c) {
-  return u_isUWhiteSpace(c) || (c >= 0x1C && c <= 0x1F);
-}
-
-// Bytes of white space at the start, and where the white space at the end begins.
-size_t LeadingSpace(std::string_view text) {
-  int32_t at = 0;
-  while (at < static_cast<int32_t>(text.size())) {
-    int32_t next = at;
-    UChar32 c;
-    U8_NEXT(text.data(), next, static_cast<int32_t>(text.size()), c);
-    if (c < 0 || !IsSpace(c)) break;
-    at = next;
-  }
-  return static_cast<size_t>(at);
-}
-size_t TrailingSpace(std::string_view text) {
-  auto at = static_cast<int32_t>(text.size());
-  while (at > 0) {
-    int32_t before = at;
-    UChar32 c;
-    U8_PREV(text.data(), 0, before, c);
-    if (c < 0 || !IsSpace(c)) break;
-    at = before;
-  }
-  return static_cast<size_t>(at);
-}
-
-std::string_view Strip(std::string_view text) {
-  text.remove_prefix(LeadingSpace(text));
-  return text.substr(0, TrailingSpace(text));
 }
 
 // Every stretch from `open` to the next `close` loses the white space just inside them:
@@ -144,7 +112,7 @@ int64_t CountWords(std::string_view text) {
   for (int32_t at = 0; at < static_cast<int32_t>(text.size());) {
     UChar32 c;
     U8_NEXT(text.data(), at, static_cast<int32_t>(text.size()), c);
-    const bool space = c >= 0 && IsSpace(c);
+    const bool space = c >= 0 && IsWhiteSpace(c);
     if (space && !in_space) ++words;
     in_space = space;
   }

@@ -5,14 +5,11 @@
 #include "espalier/core/log.h"
 #include "espalier/report/comparison.h"
 #include "espalier/report/format.h"
+#include "espalier/report/markdown_table.h"
 #include "espalier/report/text_table.h"
 
 namespace espalier {
 namespace {
-
-std::string Line(const std::vector<std::string>& cells) {
-  return fmt::format("| {} |\n", fmt::join(cells, " | "));
-}
 
 // RFC 4180.
 std::string CsvField(const std::string& text) {
@@ -89,14 +86,14 @@ std::string RenderComparisonTable(const PairedComparison& comparison) {
 std::string RenderComparisonMarkdown(const PairedComparison& comparison) {
   std::string text = fmt::format("## {}\n\n`{}` against `{}`.\n\n", EscapeMarkdown(ComparisonSummary(comparison)),
                                  EscapeMarkdown(comparison.head), EscapeMarkdown(comparison.base));
-  text += Line({"text", "base", "head", "change", FormatShare(comparison.options.confidence), "limit", "count",
-                "verdict"}) +
-          Line({"---", "---:", "---:", "---:", "---", "---", "---:", "---"});
+  text += MarkdownRow({"text", "base", "head", "change", FormatShare(comparison.options.confidence), "limit", "count",
+                       "verdict"}) +
+          MarkdownRow({"---", "---:", "---:", "---:", "---", "---", "---:", "---"});
   for (const PairedResult& result : comparison.results)
-    text += Line({EscapeMarkdown(result.id), FormatFigure(result.base), FormatFigure(result.head), ChangeText(result),
-                  EscapeMarkdown(ChangeInterval(result)), LimitText(result),
-                  fmt::format("{} {}", FormatCount(result.count), result.counted),
-                  fmt::format("**{}**", VerdictName(result.verdict))});
+    text += MarkdownRow({EscapeMarkdown(result.id), FormatFigure(result.base), FormatFigure(result.head),
+                         ChangeText(result), EscapeMarkdown(ChangeInterval(result)), LimitText(result),
+                         fmt::format("{} {}", FormatCount(result.count), result.counted),
+                         fmt::format("**{}**", VerdictName(result.verdict))});
   text += "\n";
   for (const PairedResult& result : comparison.results)
     if (!result.reason.empty())

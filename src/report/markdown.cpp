@@ -5,6 +5,7 @@
 
 #include "espalier/core/log.h"
 #include "espalier/report/html_parts.h"
+#include "espalier/report/markdown_table.h"
 #include "espalier/report/phenomena_text.h"
 #include "espalier/report/report.h"
 #include "espalier/report/view.h"
@@ -17,16 +18,12 @@ constexpr size_t kMaxRows = 40;           // of protected units and figures; rep
 
 using Row = std::vector<std::string>;
 
-std::string Line(const Row& cells) {
-  return fmt::format("| {} |\n", fmt::join(cells, " | "));
-}
-
 // `left`: how many columns hold text; the rest are figures, right-aligned. Cells are Markdown.
 std::string Table(const Row& head, const std::vector<Row>& rows, size_t left) {
   Row rule;
   for (size_t i = 0; i < head.size(); ++i) rule.push_back(i < left ? "---" : "---:");
-  std::string table = Line(head) + Line(rule);
-  for (const Row& row : rows) table += Line(row);
+  std::string table = MarkdownRow(head) + MarkdownRow(rule);
+  for (const Row& row : rows) table += MarkdownRow(row);
   return table;
 }
 

@@ -3,16 +3,13 @@
 #include <fmt/ranges.h>
 
 #include "espalier/report/format.h"
+#include "espalier/report/markdown_table.h"
 #include "espalier/report/sweep.h"
 #include "espalier/report/text_table.h"
 #include "sweep_view.h"
 
 namespace espalier {
 namespace {
-
-std::string Line(const std::vector<std::string>& cells) {
-  return fmt::format("| {} |\n", fmt::join(cells, " | "));
-}
 
 std::string Joined(const std::string& text, const std::string& more) {
   return text + (text.empty() || more.empty() ? "" : " ") + more;
@@ -25,7 +22,7 @@ std::string Table(const SweepReport& sweep) {
     head.push_back(EscapeMarkdown(Joined(column.head, column.under)));
     rule.push_back(column.is_text ? "---" : "---:");
   }
-  std::string table = Line(head) + Line(rule);
+  std::string table = MarkdownRow(head) + MarkdownRow(rule);
   for (size_t row = 0; row < columns.front().cells.size(); ++row) {
     std::vector<std::string> cells;
     for (const SweepColumn& column : columns) {
@@ -33,18 +30,18 @@ std::string Table(const SweepReport& sweep) {
       const std::string range = cell.range.empty() ? "" : "(" + cell.range + ")";
       cells.push_back(EscapeMarkdown(Joined(Joined(cell.text, cell.under), range)));
     }
-    table += Line(cells);
+    table += MarkdownRow(cells);
   }
   return table;
 }
 
 std::string Variants(const SweepReport& sweep) {
-  std::string text = Line({"variant", "method", "laid over the recipe"}) + Line({"---", "---", "---"});
+  std::string text = MarkdownRow({"variant", "method", "laid over the recipe"}) + MarkdownRow({"---", "---", "---"});
   for (const SweepVariant& variant : sweep.variants) {
     std::vector<std::string> set;
     for (const std::string& one : variant.set) set.push_back(EscapeMarkdown(one));
-    text +=
-        Line({EscapeMarkdown(variant.name), EscapeMarkdown(variant.method), fmt::format("{}", fmt::join(set, "; "))});
+    text += MarkdownRow(
+        {EscapeMarkdown(variant.name), EscapeMarkdown(variant.method), fmt::format("{}", fmt::join(set, "; "))});
   }
   return text;
 }
@@ -76,10 +73,11 @@ std::string RenderSweepMarkdown(const SweepReport& sweep) {
   text += "\n## Variants\n\n" + Variants(sweep);
   if (const std::string protocols = Protocols(sweep); !protocols.empty()) text += "\n## Protocols\n\n" + protocols;
   std::string rows;
-  for (const NameValue& line : sweep.provenance) rows += Line({EscapeMarkdown(line.name), EscapeMarkdown(line.value)});
+  for (const NameValue& line : sweep.provenance)
+    rows += MarkdownRow({EscapeMarkdown(line.name), EscapeMarkdown(line.value)});
   if (!rows.empty())
-    text += "\n<details><summary>Provenance</summary>\n\n" + Line({"what", "value"}) + Line({"---", "---"}) + rows +
-            "\n</details>\n";
+    text += "\n<details><summary>Provenance</summary>\n\n" + MarkdownRow({"what", "value"}) +
+            MarkdownRow({"---", "---"}) + rows + "\n</details>\n";
   return text;
 }
 

@@ -3,6 +3,7 @@
 // evidence and how much more would decide. A test of non-inferiority: a difference
 // that is not significant is no proof that there is none.
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "espalier/evaluate/comparison.h"
@@ -14,6 +15,8 @@ namespace espalier {
 // two results of one id are of different protocols, texts or tokenizers: such figures say nothing about each other.
 PairedComparison CompareEvaluations(const Evaluation& base, const Evaluation& head, const CompareOptions& options = {});
 
+// What the protocol of `results` says of `key`; empty: nothing.
+std::string_view ProtocolEntry(const Results& results, std::string_view key);
 // The protocol entries of two results that differ and must not: "window 2048 and 512". Empty: comparable.
 std::vector<std::string> ProtocolDifferences(const Results& base, const Results& head);
 
