@@ -163,7 +163,7 @@ PairedResult Measure(const Pair& pair, const CompareOptions& options, Interval& 
   result.p_pass = distribution.ProbabilityAbove(limit);
   result.p_fail = distribution.ProbabilityBelow(limit);
   if (at::equal(head, base))
-    result.reason = "every loss is the same to the last bit: was the same model measured twice?";
+    result.reason = "every loss is the same to the last bit: nothing has changed, or one model was measured twice";
   else if (kind.metric == "accuracy")
     result.reason = McNemar(d);
   return result;
