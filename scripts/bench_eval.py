@@ -4,7 +4,8 @@
     OMP_WAIT_POLICY=passive python scripts/bench_eval.py [--rounds 2] [--windows 2] [--llama-perplexity PROGRAM --gguf F32.gguf]
 
 Interleaves espalier, transformers + torch, and stock llama-perplexity; then measures what torch's float32 matmul allows for
-the same multiply-adds. Loading is not counted. Needs torch, transformers, gguf. Use it on an idle machine, with
+the same multiply-adds. Each runs in a process of its own, or threads of one that spin (OMP_WAIT_POLICY=active) would slow the next. Loading is not
+counted. Needs torch, transformers, gguf. Use it on an idle machine, with
 OMP_WAIT_POLICY active and passive.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -57,24 +59,37 @@ def matmul_gflops():
     return 50 * 2 * 2048 * 576 * 1536 / (time.perf_counter() - start) / 1e9
 
 
+def torch_side(windows):
+    """Rates of transformers and of matmul, measured in a child process."""
+    run = subprocess.run([sys.executable, __file__, "--torch-side", str(windows)], check=True, capture_output=True, text=True)
+    return map(float, run.stdout.split())
+
+
+def print_torch_side(windows):
+    torch.set_num_threads(2)
+    ids = gptq_ids(AutoTokenizer.from_pretrained(str(MODEL.parent), gguf_file=MODEL.name))
+    print(transformers(load_model(MODEL), ids, windows), matmul_gflops())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--llama-perplexity")
     parser.add_argument("--gguf")
+    parser.add_argument("--torch-side", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
-    ids = gptq_ids(AutoTokenizer.from_pretrained(str(MODEL.parent), gguf_file=MODEL.name))
-    model = load_model(MODEL)
+    if arguments.torch_side:
+        return print_torch_side(arguments.torch_side)
     rates = {"espalier": [], "transformers": [], "llama.cpp": []}
     gflops = []
     for _ in range(arguments.rounds):
         rates["espalier"].append(espalier(arguments.windows))
-        rates["transformers"].append(transformers(model, ids, arguments.windows))
+        rate, products = torch_side(arguments.windows)
+        rates["transformers"].append(rate)
         if arguments.llama_perplexity:
             rates["llama.cpp"].append(llama(arguments.llama_perplexity, arguments.gguf, arguments.windows))
-        gflops.append(matmul_gflops())
+        gflops.append(products)
         print({k: [round(x, 1) for x in v] for k, v in rates.items()}, [round(g) for g in gflops], flush=True)
     own = statistics.median(rates["espalier"])
     for name, values in rates.items():
