@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "espalier/cli/command.h"
 #include "espalier/core/error.h"
 #include "espalier/core/files.h"
 #include "espalier/core/version.h"
@@ -67,16 +66,9 @@ int ReportComparison(const PairedComparison& comparison, const fs::path& out) {
   WriteFile(out / "junit.xml", RenderJUnit(Cases(comparison), {{"espalier", std::string(Version())}}));
   std::fputs(RenderComparisonTable(comparison).c_str(), stdout);
   std::fputs(fmt::format("report: {}\n", (out / "comparison.html").string()).c_str(), stdout);
-  TellWorkflow(Cases(comparison), RenderComparisonMarkdown(comparison));
-  switch (comparison.verdict) {
-    case Verdict::kPass:
-      return kExitPass;
-    case Verdict::kFail:
-      return kExitRegression;
-    case Verdict::kInconclusive:
-      return kExitInconclusive;
-  }
-  return kExitInternal;
+  const std::vector<JudgedCase> cases = Cases(comparison);
+  TellWorkflow(cases, RenderComparisonMarkdown(comparison));
+  return ExitCodeOf(cases);
 }
 
 }  // namespace espalier

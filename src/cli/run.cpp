@@ -34,8 +34,7 @@ int RunCommand(const std::vector<std::string>& arguments) {
   if (!outcome.report) return kExitPass;
   std::fputs(fmt::format("\n{}\nreport: {}\n", outcome.table, outcome.report->string()).c_str(), stdout);
   TellWorkflow(outcome.gates, outcome.markdown);
-  if (outcome.gates_failed > 0) return kExitRegression;
-  return outcome.gates_inconclusive > 0 ? kExitInconclusive : kExitPass;
+  return ExitCodeOf(outcome.gates);
 }
 
 const bool kRegistered = RegisterCommand(

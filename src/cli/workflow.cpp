@@ -5,12 +5,23 @@
 #include <filesystem>
 #include <fstream>
 
+#include "espalier/cli/command.h"
+
 namespace espalier {
 namespace {
 
 constexpr size_t kMostSummary = size_t{1} << 20;  // of all commands of a step; what is more is not shown at all
 
 }  // namespace
+
+int ExitCodeOf(const std::vector<JudgedCase>& cases) {
+  int code = kExitPass;
+  for (const JudgedCase& one : cases) {
+    if (one.verdict == "fail") return kExitRegression;
+    if (one.verdict == "inconclusive") code = kExitInconclusive;
+  }
+  return code;
+}
 
 void TellWorkflow(const std::vector<JudgedCase>& cases, const std::string& markdown) {
   if (std::getenv("GITHUB_ACTIONS") != nullptr) std::fputs(RenderAnnotations(cases).c_str(), stdout);

@@ -9,6 +9,7 @@
 #include "espalier/core/files.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/json_reader.h"
+#include "espalier/evaluate/preset.h"
 #include "white_space.h"
 
 namespace espalier {
@@ -37,7 +38,7 @@ double Characters(std::string_view text) {
 std::vector<int64_t> Prefix(const Tokenizer& tokenizer, bool empty_context) {
   if (tokenizer.adds_bos() && tokenizer.bos()) return {*tokenizer.bos()};
   if (!empty_context) return {};
-  if (const auto prefix = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos()) return {*prefix};
+  if (const auto prefix = PrefixToken(tokenizer)) return {*prefix};
   throw RecipeError("multiple_choice: an empty context needs BOS or EOS before it, and this tokenizer has neither");
 }
 

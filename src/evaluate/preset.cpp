@@ -13,6 +13,10 @@ at::Tensor EncodeText(const Tokenizer& tokenizer, std::string_view text) {
   return at::tensor(at::ArrayRef<int32_t>(ids), at::kInt).to(at::kLong);
 }
 
+std::optional<int32_t> PrefixToken(const Tokenizer& tokenizer) {
+  return tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+}
+
 std::string BosText(const Tokenizer& tokenizer) {
   return tokenizer.adds_bos() && tokenizer.bos() ? "once, at the start of the text" : "none";
 }

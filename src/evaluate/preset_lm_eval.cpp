@@ -19,7 +19,7 @@ class LmEval final : public PerplexityPreset {
   void Check(const PresetOptions&) const override {}
 
   ScoredText Prepare(const Tokenizer& tokenizer, const Corpus& corpus, const PresetOptions& options) const override {
-    const std::optional<int32_t> prefix = tokenizer.bos() ? tokenizer.bos() : tokenizer.eos();
+    const std::optional<int32_t> prefix = PrefixToken(tokenizer);
     if (!prefix)
       throw RecipeError("perplexity: preset lm-eval needs a prefix token, and this tokenizer has neither BOS nor EOS");
     std::vector<std::string> pages = Pages(corpus);

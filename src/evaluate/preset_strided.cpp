@@ -27,6 +27,7 @@ class Strided final : public PerplexityPreset {
     ScoredText text;
     text.ids = EncodeText(tokenizer, GptqText(corpus));
     text.window = options.window.value_or(kWindow);
+    text.stride = options.stride;
     text.windows = StridedWindows(text.ids.size(0), text.window, options.stride, options.limit);
     text.bos = BosText(tokenizer);
     return text;

@@ -73,7 +73,7 @@ std::vector<std::pair<std::string, std::string>> TextProtocol::Entries(const Eva
   const ScoredText& text = prepared.text;
   std::vector<std::pair<std::string, std::string>> entries = {{"preset", preset_name_},
                                                               {"window", std::to_string(text.window)}};
-  if (preset_name_ == "strided") entries.emplace_back("stride", std::to_string(options_.stride));
+  if (text.stride) entries.emplace_back("stride", std::to_string(*text.stride));
   entries.insert(entries.end(), {{"windows", std::to_string(text.windows.size())},
                                  {"bos", text.bos},
                                  {"corpus", label_},

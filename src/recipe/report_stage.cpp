@@ -99,8 +99,6 @@ std::vector<GateOutcome> JudgeGates(const Recipe& recipe, const std::vector<Resu
   std::vector<GateOutcome> outcomes;
   for (const RecipeEntry& entry : recipe.List("gates"))
     for (const GateResult& result : Registry<Gate>::Create(entry.name, entry.options)->Judge(results)) {
-      outcome.gates_failed += result.verdict == Verdict::kFail ? 1 : 0;
-      outcome.gates_inconclusive += result.verdict == Verdict::kInconclusive ? 1 : 0;
       outcomes.push_back({result.text, std::string(VerdictName(result.verdict)), result.detail});
       outcome.gates.push_back({outcome.folder.filename().string(), result.text, outcomes.back().verdict, result.detail,
                                entry.line > 0 ? recipe.path().string() : "", entry.line});

@@ -1,7 +1,7 @@
 #pragma once
 // Is HEAD at most so much worse than BASE? Paired on the same tokens, with three answers: pass, fail, or not enough
-// evidence and how much more would decide. A test of non-inferiority: a difference
-// that is not significant is no proof that there is none.
+// evidence and how much more would decide. A test of non-inferiority: a difference that is not significant is no proof
+// that there is none.
 #include <string>
 #include <string_view>
 #include <vector>

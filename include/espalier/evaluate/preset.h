@@ -27,6 +27,7 @@ struct ScoredText {
   at::Tensor ids;                     // [tokens] int64
   std::vector<ScoredWindow> windows;  // into ids, in text order; scored stretches do not overlap
   int64_t window = 0;                 // tokens, as the protocol states it
+  std::optional<int64_t> stride;      // tokens between window starts, where the protocol states one
   std::string bos;                    // "none", "once, at the start of the text"
   // First scored token of each document, counted over scored tokens; undefined: one text.
   at::Tensor documents;  // [documents] int64
@@ -48,6 +49,8 @@ class PerplexityPreset {
 
 // Ids of one text as a tensor, BOS before it where the tokenizer's convention asks for it.
 at::Tensor EncodeText(const Tokenizer& tokenizer, std::string_view text);
+// What a text that needs a token before its first one gets: BOS, else EOS, else nothing.
+std::optional<int32_t> PrefixToken(const Tokenizer& tokenizer);
 // What `bos` says of EncodeText.
 std::string BosText(const Tokenizer& tokenizer);
 // RecipeError when `window` is given to a preset that has its own.

@@ -26,7 +26,6 @@ struct RunOutcome {
   std::string table;                            // the final table, for stdout
   std::string markdown;                         // the report, for a pull request
   std::vector<JudgedCase> gates;                // each with its line in the recipe
-  int gates_failed = 0, gates_inconclusive = 0;
 };
 
 // Throws Error for the user's mistakes, Interrupted when a signal came; finished stages stay.
