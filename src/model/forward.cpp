@@ -6,8 +6,11 @@
 #include <limits>
 #include <optional>
 
+#include "attend.h"
 #include "espalier/core/error.h"
 #include "espalier/model/head_layout.h"
+#include "espalier/model/kv_cache.h"
+#include "tap.h"
 
 namespace espalier {
 namespace {
@@ -16,19 +19,6 @@ using at::Tensor;
 
 // Rows of logits that exist at a time: 256 x 49,152 float32 is 50 MB, and larger chunks are not faster.
 constexpr int64_t kLossRows = 256;
-
-// Gives `value` to the model's intervention and then to the observer; the value that the pass goes on with.
-struct Tap {
-  Observer* observer;
-  Edit* edit;
-  int64_t block;
-  bool Wants(Site site) const { return observer != nullptr && observer->Wants(block, site); }
-  Tensor operator()(Site site, const Tensor& value) const {
-    const Tensor passed = edit != nullptr ? edit->Replace(block, site, value) : value;
-    if (Wants(site)) observer->Observe(block, site, passed);
-    return passed;
-  }
-};
 
 // Zhang and Sennrich 2019, arXiv 1910.07467; the mean of squares in float32 whatever the dtype. An undefined weight is
 // no norm at all.
@@ -39,56 +29,6 @@ Tensor RmsNorm(const ModelConfig& config, const Tensor& x, const Tensor& weight)
   // Models that add one multiply in float32, the others in their own dtype.
   if (config.norm_adds_one) return (wide * scale * NormGain(config, weight.to(at::kFloat))).to(x.scalar_type());
   return (wide * scale).to(x.scalar_type()) * weight;
-}
-
-bool IsEven(const BlockConfig& block) {
-  return block.H % block.G == 0 && block.kv_of_head == EvenKvOfHead(block.H, block.G);
-}
-
-Tensor PerHead(const Tensor& kv, const BlockConfig& block) {
-  return kv.index_select(1, at::tensor(block.kv_of_head, at::kLong).to(kv.device()));  // [B, H, T, D]
-}
-
-// Which keys a query sees: [T, T] bool.
-Tensor Visible(const BlockConfig& block, int64_t T, at::Device device) {
-  Tensor visible = at::ones({T, T}, at::TensorOptions(at::kBool).device(device)).tril_();
-  return block.window > 0 ? visible.triu_(1 - block.window) : visible;
-}
-
-// Masked, scaled logits of one block in full, because somebody looks at them or adds to them: [B, H, T, T].
-Tensor AttentionLogits(const ModelConfig& config, const BlockConfig& block, const Tensor& q, const Tensor& k) {
-  const Tensor scores = q.matmul(PerHead(k, block).transpose(2, 3)).mul_(config.AttentionScale());
-  return scores.masked_fill_(Visible(block, q.size(2), q.device()).logical_not_(),
-                             -std::numeric_limits<double>::infinity());
-}
-
-struct Attended {
-  Tensor out;    // [B, H, T, D]
-  Tensor score;  // [B, H, T, 1] factor on it, or undefined
-};
-
-// Softmax with an extra logit s whose value is zero equals softmax(..) v times sigmoid(logsumexp - s).
-Attended AttendWithSinkLogits(const ModelConfig& config, const BlockConfig& block, const Attention& attention,
-                              const Tensor& q, const Tensor& k, const Tensor& v, const Tap& tap) {
-  const Tensor logits = AttentionLogits(config, block, q, k);
-  const Tensor sink = attention.sink_logits.view({1, block.H, 1, 1});
-  const Tensor score = (logits.logsumexp(-1, /*keepdim=*/true) - sink).sigmoid();  // [B, H, T, 1]
-  const Tensor probs = logits.softmax(-1);
-  if (tap.Wants(Site::kAttnProbs)) tap.observer->Observe(tap.block, Site::kAttnProbs, probs * score);
-  return {probs.matmul(PerHead(v, block)), score};
-}
-
-Attended Attend(const ModelConfig& config, const BlockConfig& block, const Attention& attention, const Tensor& q,
-                const Tensor& k, const Tensor& v, const Tap& tap) {
-  if (attention.sink_logits.defined()) return AttendWithSinkLogits(config, block, attention, q, k, v, tap);
-  if (tap.Wants(Site::kAttnProbs))
-    tap.observer->Observe(tap.block, Site::kAttnProbs, AttentionLogits(config, block, q, k).softmax(-1));
-  const bool grouped = IsEven(block), windowed = block.window > 0 && block.window < q.size(2);
-  const auto mask = windowed ? std::optional(Visible(block, q.size(2), q.device())) : std::nullopt;
-  return {at::scaled_dot_product_attention(q, grouped ? k : PerHead(k, block), grouped ? v : PerHead(v, block), mask,
-                                           /*dropout_p=*/0.0, /*is_causal=*/!windowed, config.AttentionScale(),
-                                           /*enable_gqa=*/grouped),
-          {}};
 }
 
 // Output gate, Qiu et al. 2025, arXiv 2505.06708, eq. 5: scores from what the queries read. [B, H, T, D or 1]
@@ -113,7 +53,8 @@ HeadPlaces PlacesOf(const BlockConfig& block, int64_t D) {
 }
 
 // Causal grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
-Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rope& ropes, const Tap& tap) {
+Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rope& ropes, const Tap& tap,
+                       KvCache* cache) {
   const ModelConfig& config = model.config;
   const BlockConfig& block = config.blocks[static_cast<size_t>(l)];
   const Attention& attention = model.blocks[static_cast<size_t>(l)].attention;
@@ -127,12 +68,13 @@ Tensor AttentionOutput(const Model& model, int64_t l, const Tensor& x, const Rop
     return config.qk_norm == QkNorm::kPerHead ? RmsNorm(config, y, norm) : y;
   };
   const HeadPlaces places = PlacesOf(block, D);
-  const Tensor q =
-      tap(Site::kQ, rope.Rotate(heads(attention.w_q, attention.q_norm, block.H, places.query)));  // [B, H, T, D]
+  const Tensor raw_q = heads(attention.w_q, attention.q_norm, block.H, places.query);
+  const Tensor q = tap(Site::kQ, rope.Rotate(raw_q));  // [B, H, T, D]
   const Tensor k =
       tap(Site::kK, rope.Rotate(heads(attention.w_k, attention.k_norm, block.G, places.key)));  // [B, G, T, D]
   const Tensor v = tap(Site::kV, heads(attention.w_v, {}, block.G, places.value));              // [B, G, T, D]
-  Attended attended = Attend(config, block, attention, q, k, v, tap);
+  const AttendInput input{config, block, attention, q, k, v};
+  Attended attended = cache != nullptr ? Attend(input, raw_q, *cache, l) : Attend(input, tap);
   const auto joined = [&](const Tensor& y) {  // [B, T, H, D] -> [B, T, N]
     const Tensor whole = y.reshape({B, T, block.H * D});
     return places.output ? whole.index_select(2, at::tensor(*places.output, at::kLong).to(y.device())) : whole;
@@ -185,13 +127,14 @@ Tensor Embed(const Model& model, const Tensor& ids) {
   return h * at::scalar_tensor(model.config.embedding_scale, h.options());  // rounded to the dtype first, as Gemma does
 }
 
-Tensor RunAttention(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
+Tensor RunAttention(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer,
+                    KvCache* cache) {
   const Block& block = model.blocks[static_cast<size_t>(l)];
   const Tap tap{observer, model.edit.get(), l};
   const Tensor h = tap(Site::kBlockInput, input);
   const Tensor attn_norm = tap(Site::kAttnNorm, RmsNorm(model.config, h, block.attention_norm));
   const Tensor attended = model.config.blocks[static_cast<size_t>(l)].HasAttention()
-                              ? AttentionOutput(model, l, attn_norm, rope, tap)
+                              ? AttentionOutput(model, l, attn_norm, rope, tap, cache)
                               : Constant(block.attention.w_o, h);
   const Tensor attn_out = tap(Site::kAttnOut, RmsNorm(model.config, attended, block.attention_post_norm));
   return tap(Site::kAttnResidual, h + attn_out);
@@ -208,8 +151,9 @@ Tensor RunFeedForward(const Model& model, int64_t l, const Tensor& residual, Obs
   return tap(Site::kBlockOutput, residual + ffn_out);
 }
 
-Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer) {
-  return RunFeedForward(model, l, RunAttention(model, l, input, rope, observer), observer);
+Tensor RunBlock(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer,
+                KvCache* cache) {
+  return RunFeedForward(model, l, RunAttention(model, l, input, rope, observer, cache), observer);
 }
 
 Tensor FinalNorm(const Model& model, const Tensor& h) {

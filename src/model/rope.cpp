@@ -48,10 +48,11 @@ double Frequency(int64_t pair, int64_t R, const RopeConfig& rope) {
   return plain;
 }
 
-RopeTable MakeTable(const RopeConfig& rope, int64_t D, int64_t T, at::Device device, at::ScalarType dtype) {
+RopeTable MakeTable(const RopeConfig& rope, int64_t D, const at::Tensor& positions, at::Device device,
+                    at::ScalarType dtype) {
   const at::Tensor angles =
-      at::outer(at::arange(T, at::kFloat), at::tensor(RopeFrequencies(rope, D)));  // [T, R/2], float32 as transformers
-  const at::Tensor both = at::cat({angles, angles}, 1);                            // [T, R]
+      at::outer(positions, at::tensor(RopeFrequencies(rope, D)));  // [T, R/2], float32 as transformers
+  const at::Tensor both = at::cat({angles, angles}, 1);            // [T, R]
   const auto table = [&](const at::Tensor& x) { return (x * rope.attention_factor).to(device, dtype); };
   return {table(both.cos()), table(both.sin())};
 }
@@ -65,9 +66,14 @@ std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D) {
   return frequencies;
 }
 
+Rope MakeRope(const ModelConfig& config, const at::Tensor& positions, at::Device device, at::ScalarType dtype) {
+  const auto table = [&](const RopeConfig& rope) { return MakeTable(rope, config.D, positions, device, dtype); };
+  const RopeTable full = table(config.rope);
+  return {full, config.windowed_rope ? table(*config.windowed_rope) : full};
+}
+
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype) {
-  const RopeTable full = MakeTable(config.rope, config.D, T, device, dtype);
-  return {full, config.windowed_rope ? MakeTable(*config.windowed_rope, config.D, T, device, dtype) : full};
+  return MakeRope(config, at::arange(T, at::kFloat), device, dtype);
 }
 
 at::Tensor RopeTable::Rotate(const at::Tensor& x) const {

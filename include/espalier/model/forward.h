@@ -7,7 +7,9 @@
 
 namespace espalier {
 
-// Cosines and sines of positions 0..T-1, half-split convention of Hugging Face.
+class KvCache;  // model/kv_cache.h
+
+// Cosines and sines of T positions, half-split convention of Hugging Face.
 struct RopeTable {
   at::Tensor cos, sin;                           // [T, R], R = rotated dimensions
   at::Tensor Rotate(const at::Tensor& x) const;  // [B, n, T, D] -> same; dimensions from R on stay
@@ -16,7 +18,9 @@ struct Rope {
   RopeTable full, windowed;
   const RopeTable& Of(const BlockConfig& block) const { return block.window > 0 ? windowed : full; }
 };
+// Of positions 0..T-1, or of those given: [T] float32.
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype);
+Rope MakeRope(const ModelConfig& config, const at::Tensor& positions, at::Device device, at::ScalarType dtype);
 
 // Frequencies in radians a position, [R/2], each rounded to float32 as transformers does.
 std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D);
@@ -27,11 +31,12 @@ at::Tensor NormGain(const ModelConfig& config, const at::Tensor& weight);
 at::Tensor Activate(const ModelConfig& config, const at::Tensor& x);
 
 at::Tensor Embed(const Model& model, const at::Tensor& ids);  // [B, T] int64 -> [B, T, C]
+// With a cache, attention also reads the keys and values that it holds, and leaves its own there.
 at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
-                    Observer* observer = nullptr);
+                    Observer* observer = nullptr, KvCache* cache = nullptr);
 // Its two halves, each with its addition: [B, T, C] -> [B, T, C]. A sublayer that is gone adds its constant.
 at::Tensor RunAttention(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
-                        Observer* observer = nullptr);
+                        Observer* observer = nullptr, KvCache* cache = nullptr);
 at::Tensor RunFeedForward(const Model& model, int64_t block, const at::Tensor& residual, Observer* observer = nullptr);
 at::Tensor FinalNorm(const Model& model, const at::Tensor& h);
 
