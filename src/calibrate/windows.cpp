@@ -10,8 +10,8 @@
 
 namespace espalier {
 
-std::vector<OptionSpec> TextSourceOptions() {
-  return {TextOption("path", std::nullopt,
+std::vector<OptionSpec> TextSourceOptions(const std::string& key) {
+  return {TextOption(key, std::nullopt,
                      "Text file: .jsonl (one document a line, field \"text\"), .txt or .raw (one document)"),
           IntOption("first_document", 0, "First document used, counted from 0").AtLeast(0),
           IntOption("last_document", std::nullopt, "Document after the last one used; default: to the end")
@@ -19,8 +19,8 @@ std::vector<OptionSpec> TextSourceOptions() {
               .Optional()};
 }
 
-TextSource TextSourceFrom(const Options& options) {
-  TextSource source{options.Text("path"), options.Int("first_document"), std::nullopt};
+TextSource TextSourceFrom(const Options& options, std::string_view key) {
+  TextSource source{options.Text(key), options.Int("first_document"), std::nullopt};
   if (options.Has("last_document")) source.last_document = options.Int("last_document");
   return source;
 }

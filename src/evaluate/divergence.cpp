@@ -46,7 +46,10 @@ struct PerToken {
 
 class Divergence final : public Evaluator {
  public:
-  explicit Divergence(const Options& options) : protocol_(options) {}
+  explicit Divergence(const Options& options) : protocol_(options) {
+    if (options.Text("preset") == "streaming")
+      throw RecipeError("divergence: preset streaming runs one model at a time; expected a preset of windows");
+  }
 
   std::string Id() const override { return "divergence-" + protocol_.Name(); }
   std::optional<TextSource> Text() const override { return protocol_.source(); }

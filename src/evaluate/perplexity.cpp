@@ -3,13 +3,17 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "espalier/core/error.h"
+#include "espalier/core/log.h"
 #include "espalier/evaluate/bootstrap.h"
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/evaluate/losses.h"
 #include "espalier/model/forward.h"
+#include "espalier/model/kv_cache.h"
 #include "text_protocol.h"
 
 namespace espalier {
@@ -25,7 +29,7 @@ class Perplexity final : public Evaluator {
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);
     const PreparedText prepared = protocol_.Prepare(input.tokenizer);
-    const at::Tensor nll = Score(input, prepared.text);
+    const at::Tensor nll = prepared.text.cache.Drops() ? Stream(input, prepared.text) : Score(input, prepared.text);
     SaveLosses(input.folder, Id(), {nll, prepared.text.documents});
     Results results;
     results.id = Id();
@@ -37,25 +41,56 @@ class Perplexity final : public Evaluator {
   }
 
  private:
-  // [scored tokens] float32 in text order.
+  // Losses of the stretches scored so far, in text order.
+  class Scored {
+   public:
+    Scored(const EvaluationInput& input, std::string id) : input_(input), id_(std::move(id)) {}
+    // What stands beside the progress bar. NumericError when a loss is not finite.
+    std::string Add(const at::Tensor& hidden, const at::Tensor& targets) {  // [N, C], [N]
+      const at::Tensor nll = TokenNll(input_.model, hidden, targets).cpu();
+      sum_ += nll.sum(at::kDouble).item<double>();
+      if (!std::isfinite(sum_))
+        throw NumericError(
+            fmt::format("{} {}: the loss is not finite after {} scored tokens", input_.model_name, id_, done_));
+      done_ += nll.numel();
+      parts_.push_back(nll);
+      return fmt::format("perplexity {:.3f}", std::exp(sum_ / static_cast<double>(done_)));
+    }
+    at::Tensor All() const { return at::cat(parts_); }  // [scored tokens] float32
+
+   private:
+    const EvaluationInput& input_;
+    std::string id_;
+    std::vector<at::Tensor> parts_;
+    double sum_ = 0;
+    int64_t done_ = 0;
+  };
+
   at::Tensor Score(const EvaluationInput& input, const ScoredText& text) const {
     const at::NoGradGuard no_grad;
-    std::vector<at::Tensor> parts;
-    double sum = 0;
-    int64_t done = 0;
-    ForEachBatch(text, fmt::format("{} {}", input.model_name, Id()), [&](const at::Tensor& rows, int64_t scored) {
+    Scored scored(input, Id());
+    ForEachBatch(text, fmt::format("{} {}", input.model_name, Id()), [&](const at::Tensor& rows, int64_t first) {
       const at::Tensor tokens = rows.to(input.model.device());
-      const at::Tensor hidden = HiddenStates(input.model, tokens).slice(1, scored - 1, -1);  // from the place before
-      const at::Tensor nll = TokenNll(input.model, hidden.flatten(0, 1), tokens.slice(1, scored).flatten()).cpu();
-      sum += nll.sum(at::kDouble).item<double>();
-      if (!std::isfinite(sum))
-        throw NumericError(
-            fmt::format("{} {}: the loss is not finite after {} scored tokens", input.model_name, Id(), done));
-      done += nll.numel();
-      parts.push_back(nll);
-      return fmt::format("perplexity {:.3f}", std::exp(sum / static_cast<double>(done)));
+      const at::Tensor hidden = HiddenStates(input.model, tokens).slice(1, first - 1, -1);  // from the place before
+      return scored.Add(hidden.flatten(0, 1), tokens.slice(1, first).flatten());
     });
-    return at::cat(parts);
+    return scored.All();
+  }
+
+  // One text through a cache that drops tokens, in chunks.
+  at::Tensor Stream(const EvaluationInput& input, const ScoredText& text) const {
+    const at::NoGradGuard no_grad;
+    const int64_t tokens = text.ids.size(0);
+    Scored scored(input, Id());
+    KvCache cache(input.model, text.cache);
+    Progress progress(fmt::format("{} {}", input.model_name, Id()), tokens);
+    for (int64_t begin = 0; begin + 1 < tokens; begin += kPrefillChunk) {
+      const int64_t end = std::min(begin + kPrefillChunk, tokens - 1);  // the last token predicts nothing
+      const at::Tensor ids = text.ids.slice(0, begin, end + 1).to(input.model.device());
+      const at::Tensor hidden = HiddenStates(input.model, ids.slice(0, 0, -1).unsqueeze(0), cache).squeeze(0);
+      progress.Step(end - begin, scored.Add(hidden, ids.slice(0, 1)));
+    }
+    return scored.All();
   }
 
   // Per word and per byte of the text as it was before detokenizing (lm-eval): exp and log2 of -log p over them.

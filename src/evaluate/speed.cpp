@@ -1,59 +1,108 @@
-// Prefill speed on this machine: tokens a second of the forward pass with the head applied to the last token.
+// Speed on this machine, and what the model takes: tokens a second of a prompt and of generation, one text at a time.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 
 #include "espalier/core/log.h"
 #include "espalier/core/random.h"
 #include "espalier/evaluate/evaluator.h"
-#include "espalier/model/forward.h"
+#include "espalier/model/kv_cache.h"
 #include "espalier/model/load.h"
+#include "espalier/plan/cost.h"
 
 namespace espalier {
 namespace {
 
+// The highest resident size of this process since Reset, in bytes; none where the system does not say.
+class PeakMemory {
+ public:
+  PeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+  std::optional<int64_t> Bytes() const {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+      if (int64_t kilobytes = 0; word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+    return std::nullopt;
+  }
+};
+
 class Speed final : public Evaluator {
  public:
-  Speed(int64_t length, int64_t repeats) : length_(length), repeats_(repeats) {}
+  explicit Speed(const Options& options)
+      : length_(options.Int("length")), decode_(options.Int("decode")), repeats_(options.Int("repeats")) {}
 
   std::string Id() const override { return "speed"; }
 
   Results Run(const EvaluationInput& input) const override {
     const at::NoGradGuard no_grad;
+    const PeakMemory peak;
     const at::Tensor ids = RandomIds(input.model.config.V).to(input.model.device());
     Progress progress(fmt::format("{} speed", input.model_name), repeats_ + 1);
-    std::vector<double> rates;
+    std::vector<double> prefill, decode;
     for (int64_t i = 0; i <= repeats_; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      const at::Tensor hidden = HiddenStates(input.model, ids);
-      at::linear(hidden.slice(1, -1), input.model.Head()).sum().item<double>();  // waits for the device
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      if (i > 0) rates.push_back(static_cast<double>(length_) / seconds.count());  // the first one warms up
+      KvCache cache(input.model);
+      at::Tensor hidden;
+      const double prompt = Seconds(hidden, [&] { hidden = Prefill(input.model, ids, cache); });
+      const double generation =
+          Seconds(hidden, [&] { hidden = Continue(input.model, hidden, decode_, {}, cache).to(at::kFloat); });
+      if (i > 0) {  // the first one warms up
+        prefill.push_back(static_cast<double>(length_) / prompt);
+        decode.push_back(static_cast<double>(decode_) / generation);
+      }
       progress.Step();
     }
-    std::sort(rates.begin(), rates.end());
-    const auto quantile = [&](double q) {
-      return rates[static_cast<size_t>(q * static_cast<double>(rates.size() - 1) + 0.5)];
-    };
     Results results;
     results.id = Id();
     results.suite = "speed";
     results.model = input.model_name;
     results.protocol = {{"batch", "1"},
                         {"length", std::to_string(length_)},
+                        {"decode", std::to_string(decode_)},
                         {"repeats", std::to_string(repeats_)},
                         {"warm_up", "1"},
+                        {"threads", std::to_string(at::get_num_threads())},
                         {"dtype", std::string(DtypeName(input.model.dtype()))},
                         {"interval", "first and third quartile of the repeats"}};
-    results.metrics.push_back(
-        {"prefill_tokens_per_second", quantile(0.5), "tokens/s", repeats_, quantile(0.25), quantile(0.75), ""});
+    AddRate("prefill_tokens_per_second", prefill, results);
+    AddRate("decode_tokens_per_second", decode, results);
+    AddSizes(input.model, peak, results);
     return results;
   }
 
  private:
+  // Waits for the device: `result` is read afterwards.
+  template <class Work>
+  static double Seconds(const at::Tensor& result, const Work& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    result.sum().item<double>();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  void AddRate(const std::string& name, std::vector<double> rates, Results& results) const {
+    std::sort(rates.begin(), rates.end());
+    const auto quantile = [&](double q) {
+      return rates[static_cast<size_t>(q * static_cast<double>(rates.size() - 1) + 0.5)];
+    };
+    results.metrics.push_back({name, quantile(0.5), "tokens/s", repeats_, quantile(0.25), quantile(0.75), ""});
+  }
+
+  static void AddSizes(const Model& model, const PeakMemory& peak, Results& results) {
+    const Cost cost = DenseCost(model);
+    const auto add = [&](const std::string& name, int64_t value, const std::string& unit) {
+      results.metrics.push_back({name, static_cast<double>(value), unit, 1, {}, {}, ""});
+    };
+    add("parameters", cost.total_parameters, "");
+    add("bytes", cost.bytes, "bytes");
+    add("kv_bytes_per_token", cost.kv_bytes, "bytes");
+    add("macs_per_token", cost.macs, "");
+    if (const auto bytes = peak.Bytes()) add("peak_memory", *bytes, "bytes");  // of the process, other models included
+  }
+
   at::Tensor RandomIds(int64_t V) const {
     std::vector<int64_t> ids;
     for (int64_t t = 0; t < length_; ++t)
@@ -61,19 +110,18 @@ class Speed final : public Evaluator {
     return at::tensor(ids, at::kLong).unsqueeze(0);
   }
 
-  int64_t length_, repeats_;
+  int64_t length_, decode_, repeats_;
 };
 
-const bool kRegistered =
-    Registry<Evaluator>::Register({"speed",
-                                   "Prefill tokens a second on this machine: median and quartiles of repeats",
-                                   "ours",
-                                   {},
-                                   {IntOption("length", 1024, "Tokens of the prompt").Between(8, 1 << 20),
-                                    IntOption("repeats", 5, "Timed repeats after one to warm up").Between(1, 1000)}},
-                                  [](const Options& options) -> std::unique_ptr<Evaluator> {
-                                    return std::make_unique<Speed>(options.Int("length"), options.Int("repeats"));
-                                  });
+const bool kRegistered = Registry<Evaluator>::Register(
+    {"speed",
+     "Tokens a second of a prompt and of generation on this machine (median, quartiles), and sizes",
+     "ours",
+     {},
+     {IntOption("length", 1024, "Tokens of the prompt").Between(8, 1 << 20),
+      IntOption("decode", 32, "Tokens generated after it").Between(1, 1 << 16),
+      IntOption("repeats", 5, "Timed repeats after one to warm up").Between(1, 1000)}},
+    [](const Options& options) -> std::unique_ptr<Evaluator> { return std::make_unique<Speed>(options); });
 
 }  // namespace
 }  // namespace espalier

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "espalier/calibrate/windows.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/model/load.h"
@@ -18,53 +19,58 @@ bool SameShape(const ScoredWindow& a, const ScoredWindow& b) {
   return a.end - a.begin == b.end - b.begin && a.first_scored - a.begin == b.first_scored - b.begin;
 }
 
-TextSource SourceOf(const Options& options) {
-  TextSource source{options.Text("data"), options.Int("first_document"), std::nullopt};
-  if (options.Has("last_document")) source.last_document = options.Int("last_document");
-  return source;
-}
-
 }  // namespace
 
+std::vector<OptionSpec> LabelledTextOptions() {
+  std::vector<OptionSpec> specs = TextSourceOptions("data");
+  specs.push_back(
+      TextOption("label", std::nullopt, "Name of the corpus in tables; default: the file's stem").Optional());
+  return specs;
+}
+
+LabelledText LabelledTextFrom(const Options& options) {
+  TextSource source = TextSourceFrom(options, "data");
+  std::string label = options.Has("label") ? options.Text("label") : source.path.stem().string();
+  return {std::move(source), std::move(label)};
+}
+
 std::vector<OptionSpec> TextProtocolOptions() {
-  return {TextOption("preset", "gptq-2048", "Protocol: gptq-2048, strided, llama.cpp, lm-eval"),
-          TextOption("data", std::nullopt,
-                     "Text file: .raw or .txt (rows joined by two newlines), .jsonl (documents joined by a space)"),
-          IntOption("first_document", 0, "First document used, counted from 0").AtLeast(0),
-          IntOption("last_document", std::nullopt, "Document after the last one used; default: to the end")
-              .AtLeast(1)
-              .Optional(),
-          TextOption("label", std::nullopt, "Name of the corpus in tables; default: the file's stem").Optional(),
-          IntOption("windows", 0, "At most this many windows (lm-eval: documents); 0: all").AtLeast(0),
-          IntOption("window", std::nullopt, "Tokens a window; default: the preset's (gptq-2048 has no other)")
-              .Between(8, 1 << 20)
-              .Optional(),
-          IntOption("stride", 512, "Tokens between window starts (strided only)").Between(1, 1 << 20)};
+  std::vector<OptionSpec> specs = LabelledTextOptions();
+  specs.insert(specs.begin(),
+               TextOption("preset", "gptq-2048", "Protocol: gptq-2048, strided, llama.cpp, lm-eval, streaming"));
+  specs.insert(specs.end(),
+               {IntOption("windows", 0, "At most this many windows (lm-eval: documents); 0: all").AtLeast(0),
+                IntOption("window", std::nullopt, "Tokens a window; default: the preset's (gptq-2048 has no other)")
+                    .Between(8, 1 << 20)
+                    .Optional(),
+                IntOption("stride", 512, "Tokens between window starts (strided only)").Between(1, 1 << 20),
+                IntOption("sinks", 4, "First tokens that stay in the cache (streaming only)").Between(0, 1 << 20)});
+  return specs;
 }
 
 TextProtocol::TextProtocol(const Options& options)
     : preset_name_(options.Text("preset")),
       preset_(Registry<PerplexityPreset>::Create(preset_name_)),
-      source_(SourceOf(options)),
-      label_(options.Has("label") ? options.Text("label") : source_.path.stem().string()) {
+      text_(LabelledTextFrom(options)) {
   if (options.Has("window")) options_.window = options.Int("window");
   options_.stride = options.Int("stride");
   options_.limit = options.Int("windows");
+  options_.sinks = options.Int("sinks");
   preset_->Check(options_);
 }
 
 std::string TextProtocol::Name() const {
-  return label_ + preset_->Suffix();
+  return text_.label + preset_->Suffix();
 }
 
 PreparedText TextProtocol::Prepare(const Tokenizer& tokenizer) const {
-  const Corpus corpus = ReadCorpus(source_);
+  const Corpus corpus = ReadCorpus(text_.source);
   PreparedText prepared{corpus.sha256, preset_->Prepare(tokenizer, corpus, options_), 0};
   for (const ScoredWindow& window : prepared.text.windows) prepared.scored += window.end - window.first_scored;
   if (prepared.scored < kMinScored)
     throw RecipeError(fmt::format(
         "{}: {} tokens give {} scored predictions in windows of {}, expected at least {}; use a longer text",
-        source_.path.string(), prepared.text.ids.size(0), prepared.scored, prepared.text.window, kMinScored));
+        text_.source.path.string(), prepared.text.ids.size(0), prepared.scored, prepared.text.window, kMinScored));
   return prepared;
 }
 
@@ -76,10 +82,12 @@ std::vector<std::pair<std::string, std::string>> TextProtocol::Entries(const Eva
   if (text.stride) entries.emplace_back("stride", std::to_string(*text.stride));
   entries.insert(entries.end(), {{"windows", std::to_string(text.windows.size())},
                                  {"bos", text.bos},
-                                 {"corpus", label_},
+                                 {"corpus", text_.label},
                                  {"corpus_sha256", prepared.corpus_sha256},
                                  {"corpus_tokens", std::to_string(text.ids.size(0))},
                                  {"scored_tokens", std::to_string(prepared.scored)}});
+  if (text.cache.Drops())
+    entries.emplace_back("cache", fmt::format("{} sinks and {} recent tokens", text.cache.sinks, text.cache.recent));
   if (text.words) entries.emplace_back("words", std::to_string(*text.words));
   if (text.bytes) entries.emplace_back("bytes", std::to_string(*text.bytes));
   entries.insert(entries.end(), {{"tokenizer_sha256", input.tokenizer.Fingerprint()},

@@ -10,7 +10,15 @@
 
 namespace espalier {
 
-// preset, data, first_document, last_document, label, windows, window, stride.
+// data, first_document, last_document, label.
+std::vector<OptionSpec> LabelledTextOptions();
+struct LabelledText {
+  TextSource source;
+  std::string label;  // its name in tables
+};
+LabelledText LabelledTextFrom(const Options& options);
+
+// preset, data, first_document, last_document, label, windows, window, stride, sinks.
 std::vector<OptionSpec> TextProtocolOptions();
 
 struct PreparedText {
@@ -24,7 +32,7 @@ class TextProtocol {
   // RecipeError when the options contradict the preset.
   explicit TextProtocol(const Options& options);
 
-  const TextSource& source() const { return source_; }
+  const TextSource& source() const { return text_.source; }
   // "wikitext-2", "wikitext-2-strided": what a result's id ends with.
   std::string Name() const;
   // RecipeError when so few predictions are scored that they say nothing.
@@ -37,8 +45,7 @@ class TextProtocol {
   std::string preset_name_;
   std::unique_ptr<PerplexityPreset> preset_;
   PresetOptions options_;
-  TextSource source_;
-  std::string label_;
+  LabelledText text_;
 };
 
 // Calls `score` with batches of windows of one shape, tokens [B, T] int64 and the first scored place, in text order; it

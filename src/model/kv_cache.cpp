@@ -9,13 +9,8 @@
 #include "espalier/core/error.h"
 
 namespace espalier {
-namespace {
 
 using at::Tensor;
-
-constexpr int64_t kChunk = 512;  // tokens of a prompt that run together: scores are [H, kChunk, tokens so far]
-
-}  // namespace
 
 HeadCache::Held HeadCache::Append(const Tensor& keys, const Tensor& values) {
   const int64_t needed = held_ + keys.size(2);
@@ -101,18 +96,18 @@ Tensor HiddenStates(const Model& model, const Tensor& ids, KvCache& cache) {
 
 Tensor Prefill(const Model& model, const Tensor& ids, KvCache& cache) {
   Tensor last;
-  for (int64_t begin = 0; begin < ids.size(1); begin += kChunk) {
-    const Tensor hidden = HiddenStates(model, ids.slice(1, begin, begin + kChunk), cache);
+  for (int64_t begin = 0; begin < ids.size(1); begin += kPrefillChunk) {
+    const Tensor hidden = HiddenStates(model, ids.slice(1, begin, begin + kPrefillChunk), cache);
     last = hidden.select(1, -1).clone();
   }
   return last;
 }
 
-Tensor Generate(const Model& model, const Tensor& prompts, int64_t count, const std::vector<int64_t>& stops,
+Tensor Continue(const Model& model, const Tensor& last_hidden, int64_t count, const std::vector<int64_t>& stops,
                 KvCache& cache) {
   const at::NoGradGuard no_grad;
   const Tensor stopping = at::tensor(stops, at::kLong).to(model.device());
-  Tensor hidden = Prefill(model, prompts, cache);  // [B, C]
+  Tensor hidden = last_hidden;  // [B, C]
   std::vector<Tensor> generated;
   while (true) {
     Tensor next = at::linear(hidden, model.Head()).argmax(-1);  // [B]
@@ -124,6 +119,12 @@ Tensor Generate(const Model& model, const Tensor& prompts, int64_t count, const 
   }
   while (std::ssize(generated) < count) generated.push_back(generated.back());
   return at::stack(generated, 1).cpu();
+}
+
+Tensor Generate(const Model& model, const Tensor& prompts, int64_t count, const std::vector<int64_t>& stops,
+                KvCache& cache) {
+  const at::NoGradGuard no_grad;
+  return Continue(model, Prefill(model, prompts, cache), count, stops, cache);
 }
 
 }  // namespace espalier

@@ -35,6 +35,7 @@ std::string RenderHtml(const Json& report) {
                                                    LifeCycleLegend(analysed)));
   page += HtmlSection("Attention sinks", SinkNote(view),
                       HtmlFigure([&](double width) { return SinkShareChart(analysed, width); }, ModelLegend(analysed)));
+  page += HtmlSection("Long context", "Whiskers and brackets are 95 % intervals.", HtmlGrids(view));
   page += HtmlSection("Healing", HealingNote(view), HtmlFigure(chart(HealingChart), HtmlHealingLegend(view)));
   page += HtmlAllFigures(view);
   page += HtmlProvenance(view);

@@ -16,12 +16,6 @@ namespace {
 
 constexpr size_t kMaxProtectedRows = 200;  // a wall of rows helps nobody; report.json has them all
 
-std::string ModelHead(const ReportView& view, const std::string& model, std::string_view css = "name",
-                      std::string_view scope = "row") {
-  return fmt::format("<th scope=\"{}\" class=\"{}\"><span class=\"key b{}\"></span>{}</th>", scope, css,
-                     ModelStyle(view.comparison, model), EscapeHtml(model));
-}
-
 // Three cells: each size above its share of the dense one.
 std::string SizeCells(const ReportView& view, const std::string& name) {
   const ModelSummary* model = FindModel(view.data.models, name);
@@ -103,6 +97,12 @@ std::string FiguresOf(const Results& results) {
 
 }  // namespace
 
+std::string HtmlModelHead(const ReportView& view, const std::string& model, std::string_view css,
+                          std::string_view scope) {
+  return fmt::format("<th scope=\"{}\" class=\"{}\"><span class=\"key b{}\"></span>{}</th>", scope, css,
+                     ModelStyle(view.comparison, model), EscapeHtml(model));
+}
+
 std::string HtmlHero(const ReportView& view) {
   const std::string& title = view.data.question.empty() ? view.data.recipe_name : view.data.question;
   std::string hero = fmt::format("<header>\n<p class=\"eyebrow\">Espalier report · {}</p>\n<h1>{}</h1>\n",
@@ -138,7 +138,7 @@ std::string HtmlHeadline(const ReportView& view) {
   for (const std::string& speed : comparison.speeds) head += HeadCell(Capital(speed), "tokens/s");
   std::string rows;
   for (size_t m = 0; m < comparison.models.size(); ++m) {
-    rows += "<tr>" + ModelHead(view, comparison.models[m]) + SizeCells(view, comparison.models[m]);
+    rows += "<tr>" + HtmlModelHead(view, comparison.models[m]) + SizeCells(view, comparison.models[m]);
     for (size_t c = 0; c < comparison.corpora.size(); ++c)
       rows += PerplexityCell(comparison.perplexity[m][c], comparison.ratio[m][c]);
     for (const auto& speed : comparison.speed[m])
@@ -199,7 +199,7 @@ std::string HtmlProtected(const ReportView& view) {
 std::string HtmlPhenomena(const ReportView& view) {
   if (view.data.phenomena.empty()) return "";
   std::string head = TextHead("Figure"), rows;
-  for (const Phenomena& model : view.data.phenomena) head += ModelHead(view, model.model, "num", "col");
+  for (const Phenomena& model : view.data.phenomena) head += HtmlModelHead(view, model.model, "num", "col");
   for (const KeyFigureRow& row : CompareKeyFigures(view.data.phenomena)) {
     rows += fmt::format("<tr><th scope=\"row\">{}</th>", EscapeHtml(Capital(row.name)));
     for (const std::string& text : row.texts) rows += NumberCell(text);

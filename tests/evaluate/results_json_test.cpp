@@ -33,6 +33,27 @@ TEST(ResultsJson, ReadsBackWhatItWroteInTheSameOrder) {
   EXPECT_EQ(read.metrics[1].of, "dense");
 }
 
+TEST(ResultsJson, KeepsGridsRowByRow) {
+  Results results = Small();
+  results.grids = {{"accuracy", "", "length", "depth (%)", {"512", "1024"}, {"0", "50", "100"}, {}, ""}};
+  for (int row = 0; row < 2; ++row) {
+    results.grids[0].values.emplace_back();
+    for (int column = 0; column < 3; ++column)
+      results.grids[0].values.back().push_back({0.25 * row + 0.125 * column, 4, 0.0, std::nullopt});
+  }
+  const Json json = ResultsToJson(results);
+  const Results read = ResultsFromJson(ParseJson(DumpJson(json), "r.json"), "r.json");
+  ASSERT_EQ(read.grids.size(), 1u);
+  EXPECT_EQ(read.grids[0].columns, results.grids[0].columns);
+  EXPECT_EQ(read.grids[0].values.at(1).at(2).value, 0.5);
+  EXPECT_EQ(read.grids[0].values.at(1).at(2).low, 0.0);
+  EXPECT_EQ(read.grids[0].values.at(1).at(2).high, std::nullopt);
+  Json short_of_one = json;
+  short_of_one["grids"][0]["values"].erase(5);
+  EXPECT_EQ(MessageOf([&] { ResultsFromJson(short_of_one, "r.json"); }),
+            "r.json: grids[0].values: 5 values, expected 2 rows times 3 columns");
+}
+
 TEST(ResultsJson, KeepsThatAFigureWasNotFinite) {
   Results broken = Small();
   broken.metrics[0].value = std::numeric_limits<double>::infinity();

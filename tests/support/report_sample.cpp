@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "espalier/core/random.h"
 #include "support/phenomena_sample.h"
 
@@ -99,6 +101,21 @@ Results Speed(const std::string& model, double prefill, double decode) {
            {"decode_tokens_per_second", decode, "tokens/s", 5, decode * 0.984375, decode * 1.015625, ""}}};
 }
 
+// A curve whose end rises with `late`, and a grid in which `found` of the long texts give their key.
+std::vector<Results> LongContext(const std::string& model, double late, double found) {
+  Results positions{"positions-wikitext-2", "positions", model, {{"window", "1024"}, {"windows", "8"}}, {}, {}};
+  Grid curve{"perplexity_by_position",   "", "position", "", {"1-31", "32-255", "256-1023"},
+             {"perplexity_by_position"}, {}, ""};
+  for (const double value : {96.0, 40.0, 24.0 * late})
+    curve.values.push_back({{value, 1000, value * 0.9375, value * 1.0625}});
+  positions.grids.push_back(std::move(curve));
+  Results passkey{"passkey", "passkey", model, {{"lengths", "512, 1024"}, {"depths", "0, 100"}}, {}, {}};
+  Grid grid{"accuracy", "", "length", "depth (%)", {"512", "1024"}, {"0", "100"}, {}, ""};
+  grid.values = {{{1, 8, 0.67578125, 1.0}, {1, 8, 0.67578125, 1.0}}, {{found, 8, {}, {}}, {found / 2, 8, {}, {}}}};
+  passkey.grids.push_back(std::move(grid));
+  return {positions, passkey};
+}
+
 // From 4.08 nats down to about 3.82, with noise.
 HealingCurve SampleHealing() {
   HealingCurve curve;
@@ -137,6 +154,8 @@ ReportInput SampleReport() {
                    Perplexity("healed", "wikitext-2", 47.7, 45.22, 50.31, 1.7647),
                    Perplexity("healed", "c4", 45.7, 43.0, 48.58, 1.3882),
                    Speed("healed", 662, 60.1)};
+  for (const auto& [model, late, found] : {std::tuple{"dense", 1.0, 1.0}, {"pruned", 1.5, 0.25}, {"healed", 1.25, 0.5}})
+    for (Results& results : LongContext(model, late, found)) input.results.push_back(std::move(results));
   input.phenomena = {SamplePhenomena("dense", 0), SamplePhenomena("pruned", 1), SamplePhenomena("healed", 2)};
   input.healing = SampleHealing();
   input.gates = {

@@ -12,9 +12,9 @@ namespace espalier {
 
 class Tokenizer;
 
-// The options of a text source in a recipe: path and document range.
-std::vector<OptionSpec> TextSourceOptions();
-TextSource TextSourceFrom(const Options& options);
+// The options of a text source in a recipe: path, under the name `key`, and document range.
+std::vector<OptionSpec> TextSourceOptions(const std::string& key = "path");
+TextSource TextSourceFrom(const Options& options, std::string_view key = "path");
 
 // Documents in an order that depends on the seed, each tokenized, joined by the tokens of two newlines and cut into
 // consecutive windows: [sequences, length] int64 on the CPU. With `sequences` 0, as many as the text gives.

@@ -13,12 +13,14 @@
 #include "espalier/evaluate/windows.h"
 #include "espalier/io/text.h"
 #include "espalier/io/tokenizer.h"
+#include "espalier/model/kv_cache.h"
 
 namespace espalier {
 
 struct PresetOptions {
   std::optional<int64_t> window;  // tokens; none: the preset's own
   int64_t stride = 512;           // strided only
+  int64_t sinks = 4;              // streaming only
   int64_t limit = 0;              // at most this many windows (lm-eval: documents); 0: all
 };
 
@@ -29,6 +31,7 @@ struct ScoredText {
   int64_t window = 0;                 // tokens, as the protocol states it
   std::optional<int64_t> stride;      // tokens between window starts, where the protocol states one
   std::string bos;                    // "none", "once, at the start of the text"
+  CachePolicy cache;                  // what attention keeps of a window
   // First scored token of each document, counted over scored tokens; undefined: one text.
   at::Tensor documents;  // [documents] int64
   // Of the text before any change to it, where the protocol counts them: metrics per word and per byte follow.

@@ -19,6 +19,21 @@ struct Metric {
   std::string of;                   // what a ratio is relative to ("dense"); else empty
 };
 
+// A figure over one axis or two: a curve (one column, no column axis) or a grid, which reports draw.
+struct Grid {
+  struct Value {
+    double value = 0;
+    int64_t count = 0;
+    std::optional<double> low, high;  // 95 % interval, when there is one
+  };
+  std::string name;                   // "nll_by_position", "accuracy"; unique in its results
+  std::string unit;                   // "", "nats"
+  std::string row_axis, column_axis;  // "position"; "depth (%)", or empty
+  std::vector<std::string> rows, columns;
+  std::vector<std::vector<Value>> values;  // [row][column]
+  std::string of;                          // what a ratio is relative to ("dense"); else empty
+};
+
 struct Results {
   std::string id;     // unique in the run: "perplexity-wikitext-2"
   std::string suite;  // evaluator name
@@ -27,6 +42,7 @@ struct Results {
   // dtype, attention, interval. Values are texts; the order is the order of display.
   std::vector<std::pair<std::string, std::string>> protocol;
   std::vector<Metric> metrics;
+  std::vector<Grid> grids = {};
 
   const Metric* Find(std::string_view name) const;  // nullptr: none
 };

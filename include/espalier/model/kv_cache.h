@@ -42,6 +42,8 @@ class HeadCache {
   int64_t held_ = 0;
 };
 
+// A copy shares what is held and goes on from there; the original may go on only when the copy is done, as both write
+// to the same room.
 class KvCache {
  public:
   // RecipeError for a policy that does not fit the model.
@@ -74,6 +76,8 @@ class KvCache {
   RopeTable at_sinks_;
 };
 
+inline constexpr int64_t kPrefillChunk = 512;  // tokens of a prompt that run together
+
 // Runs ids [B, T] after what the cache holds, in chunks so that memory does not grow with T squared: hidden states of
 // the last token after the final norm, [B, C]. The model must have no intervention.
 at::Tensor Prefill(const Model& model, const at::Tensor& ids, KvCache& cache);
@@ -83,6 +87,9 @@ at::Tensor HiddenStates(const Model& model, const at::Tensor& ids, KvCache& cach
 // Greedy continuation of prompts [B, T] of equal length by `count` tokens: [B, count] int64. A row that came to a token
 // of `stops` goes on with that token.
 at::Tensor Generate(const Model& model, const at::Tensor& prompts, int64_t count, const std::vector<int64_t>& stops,
+                    KvCache& cache);
+// The same after a prompt that the cache holds already; hidden [B, C] of its last token, as Prefill returned it.
+at::Tensor Continue(const Model& model, const at::Tensor& hidden, int64_t count, const std::vector<int64_t>& stops,
                     KvCache& cache);
 
 }  // namespace espalier

@@ -2,6 +2,7 @@
 // The parts of the run report's page, in the order in which they appear. A part that the report has nothing for is
 // empty.
 #include <string>
+#include <string_view>
 
 #include "espalier/report/view.h"
 
@@ -15,9 +16,13 @@ std::string HtmlNotices(const ReportView& view);
 std::string HtmlCost(const ReportView& view);  // of the plan, dense and pruned
 std::string HtmlProtected(const ReportView& view);
 std::string HtmlPhenomena(const ReportView& view);   // spikes and sinks of each model, flags
+std::string HtmlGrids(const ReportView& view);       // curves and grids of long contexts
 std::string HtmlAllFigures(const ReportView& view);  // every metric with its protocol, folded
 std::string HtmlProvenance(const ReportView& view);  // folded
 
+// A model's name as the head of a row or a column, with the key of its colour.
+std::string HtmlModelHead(const ReportView& view, const std::string& model, std::string_view css = "name",
+                          std::string_view scope = "row");
 std::string HtmlKeptLegend(const ReportView& view);
 std::string HtmlHealingLegend(const ReportView& view);
 
