@@ -111,6 +111,12 @@ Grid::Value MeanValue(std::span<const float> values, bool share) {
   return mean;
 }
 
+std::vector<std::string> AccuracyFigures(bool compared, std::vector<std::string> more) {
+  more.emplace_back("accuracy");
+  if (compared) more.emplace_back("accuracy_change");
+  return more;
+}
+
 void AddAccuracy(const EvaluationInput& input, const Tensor& scores, Results& results) {
   const auto values = [](const Tensor& t) {
     return std::span<const float>(t.data_ptr<float>(), static_cast<size_t>(t.numel()));

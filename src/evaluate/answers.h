@@ -25,6 +25,8 @@ std::vector<Answer> AnswerQuestions(const Model& model, const Tokenizer& tokeniz
 // 2404.06654).
 double ShareFound(const std::vector<std::string>& expected, std::string_view text);
 
+// The metrics that AddAccuracy adds, and `more`.
+std::vector<std::string> AccuracyFigures(bool compared, std::vector<std::string> more);
 // The mean of `scores` [items] float32 in [0, 1] as the metric "accuracy", with an interval (Wilson's where every score
 // is 0 or 1, else over items), beside the dense model's as "accuracy_change"; keeps 1 - scores as losses.
 void AddAccuracy(const EvaluationInput& input, const at::Tensor& scores, Results& results);

@@ -25,6 +25,9 @@ class Copying final : public Evaluator {
       : context_(options), length_(options.Int("length")), sequences_(options.Int("sequences")) {}
 
   std::string Id() const override { return "copying" + context_.Suffix(); }
+  std::vector<std::string> Figures(bool compared) const override {
+    return AccuracyFigures(compared, {"first_time_nll", "second_time_nll"});
+  }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

@@ -54,6 +54,10 @@ class Divergence final : public Evaluator {
   std::string Id() const override { return "divergence-" + protocol_.Name(); }
   std::optional<TextSource> Text() const override { return protocol_.source(); }
   bool NeedsBase() const override { return true; }
+  std::vector<std::string> Figures(bool compared) const override {
+    if (!compared) return {};
+    return {"kl", "kl_max", "same_top", "delta_p", "delta_p_rms", "log_perplexity_ratio", "log_p_correlation"};
+  }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

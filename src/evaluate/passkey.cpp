@@ -27,6 +27,7 @@ class Passkey final : public Evaluator {
   }
 
   std::string Id() const override { return "passkey" + context_.Suffix(); }
+  std::vector<std::string> Figures(bool compared) const override { return AccuracyFigures(compared, {"answer_nll"}); }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

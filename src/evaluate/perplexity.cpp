@@ -25,6 +25,13 @@ class Perplexity final : public Evaluator {
 
   std::string Id() const override { return "perplexity-" + protocol_.Name(); }
   std::optional<TextSource> Text() const override { return protocol_.source(); }
+  std::vector<std::string> Figures(bool compared) const override {
+    std::vector<std::string> figures = {"perplexity"};
+    if (protocol_.preset() == "lm-eval")
+      figures.insert(figures.end(), {"word_perplexity", "byte_perplexity", "bits_per_byte"});
+    if (compared) figures.emplace_back("perplexity_ratio");
+    return figures;
+  }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

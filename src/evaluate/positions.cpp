@@ -46,6 +46,10 @@ class Positions final : public Evaluator {
 
   std::string Id() const override { return "positions-" + text_.label + context_.Suffix(); }
   std::optional<TextSource> Text() const override { return text_.source; }
+  std::vector<std::string> Figures(bool compared) const override {
+    return compared ? std::vector<std::string>{"late_perplexity", "late_perplexity_ratio"}
+                    : std::vector<std::string>{"late_perplexity"};
+  }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

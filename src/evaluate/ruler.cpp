@@ -25,6 +25,7 @@ class Ruler final : public Evaluator {
   }
 
   std::string Id() const override { return "ruler" + context_.Suffix(); }
+  std::vector<std::string> Figures(bool compared) const override { return AccuracyFigures(compared, {}); }
 
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);

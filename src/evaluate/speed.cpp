@@ -36,6 +36,10 @@ class Speed final : public Evaluator {
       : length_(options.Int("length")), decode_(options.Int("decode")), repeats_(options.Int("repeats")) {}
 
   std::string Id() const override { return "speed"; }
+  std::vector<std::string> Figures(bool) const override {
+    return {"prefill_tokens_per_second", "decode_tokens_per_second", "parameters", "bytes",
+            "kv_bytes_per_token",        "macs_per_token",           "peak_memory"};
+  }
 
   Results Run(const EvaluationInput& input) const override {
     const at::NoGradGuard no_grad;

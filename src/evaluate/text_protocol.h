@@ -32,6 +32,7 @@ class TextProtocol {
   // RecipeError when the options contradict the preset.
   explicit TextProtocol(const Options& options);
 
+  const std::string& preset() const { return preset_name_; }
   const TextSource& source() const { return text_.source; }
   // "wikitext-2", "wikitext-2-strided": what a result's id ends with.
   std::string Name() const;

@@ -83,7 +83,10 @@ int64_t ForwardTokens(const Recipe& recipe) {
   for (const RecipeEntry& entry : recipe.List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
     if (!text) continue;
-    const int64_t window = std::max<int64_t>(entry.options.Int("window"), 1), windows = entry.options.Int("windows");
+    const auto option = [&entry](std::string_view name) {
+      return entry.options.Has(name) ? entry.options.Int(name) : 0;
+    };
+    const int64_t window = std::max({option("window"), option("length"), int64_t{1}}), windows = option("windows");
     tokens += models * (windows > 0 ? std::min(windows * window, TextTokens(*text)) : TextTokens(*text));
   }
   return tokens + (recipe.Has("heal") ? 4 * recipe.Entry("heal").options.Int("tokens") : 0);
@@ -102,6 +105,7 @@ double MemoryEstimate(const Recipe& recipe, const Model& model, const Cost& dens
 
 std::string CheckRecipe(const Recipe& recipe) {
   CheckScorer(recipe);
+  CheckGates(recipe);
   const Model model =
       LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));
   const Cost dense = DenseCost(model, kNominal);

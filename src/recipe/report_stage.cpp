@@ -8,6 +8,7 @@
 #include "espalier/core/log.h"
 #include "espalier/core/version.h"
 #include "espalier/evaluate/gate.h"
+#include "espalier/report/format.h"
 #include "espalier/report/report.h"
 #include "run_state.h"
 
@@ -49,6 +50,23 @@ std::optional<HealingCurve> ReadCurve(const fs::path& path) {
   curve.validation_tokens = json.at("validation_tokens").get<std::vector<int64_t>>();
   curve.validation_loss = json.at("validation_loss").get<std::vector<double>>();
   return curve;
+}
+
+// Fewer operations are not always less time: said where the machine shows no gain.
+void AddSpeedNotices(const std::vector<Results>& results, const std::string& model, std::vector<std::string>& notices) {
+  for (const Results& result : results) {
+    if (result.suite != "speed" || result.model != model) continue;
+    const auto dense = std::ranges::find_if(
+        results, [&](const Results& other) { return other.model == "dense" && other.id == result.id; });
+    if (dense == results.end()) continue;
+    for (const Metric& rate : result.metrics) {
+      const Metric* before = rate.unit == "tokens/s" ? dense->Find(rate.name) : nullptr;
+      if (before == nullptr || rate.value > before->high.value_or(before->value)) continue;
+      notices.push_back(fmt::format("No speed-up on this machine: {} {:.4g} {}, dense {:.4g} (third quartile {:.4g}).",
+                                    PlainName(rate.name), rate.value, model, before->value,
+                                    before->high.value_or(before->value)));
+    }
+  }
 }
 
 // Two corpora whose ratios differ beyond their intervals: what was learned from calibration does not carry over evenly.
@@ -128,7 +146,10 @@ RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, 
   for (const std::string& leak : leaks)
     input.notices.push_back("Evaluation text was used for training or calibration (allow_leak): " + leak + ".");
   for (const std::string& model : models)
-    if (model != "dense") AddOverfitNotices(input.results, model, input.notices);
+    if (model != "dense") {
+      AddOverfitNotices(input.results, model, input.notices);
+      AddSpeedNotices(input.results, model, input.notices);
+    }
   input.provenance = Provenance(state, models);
 
   const Json report = BuildReport(input);

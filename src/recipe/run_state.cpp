@@ -4,8 +4,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -15,6 +17,7 @@
 #include "espalier/core/hash.h"
 #include "espalier/core/log.h"
 #include "espalier/core/version.h"
+#include "espalier/evaluate/gate.h"
 #include "espalier/model/load.h"
 #include "espalier/model/precision.h"
 #include "espalier/score/scorer.h"
@@ -226,6 +229,30 @@ void CheckScorer(const Recipe& recipe) {
   const auto scorer = Registry<Scorer>::Create(score.name, score.options);
   for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
     CheckScores(*scorer, score.name, ParseUnitKind(kind));
+}
+
+void CheckGates(const Recipe& recipe) {
+  for (const RecipeEntry& entry : recipe.List("gates")) {
+    const auto gate = Registry<Gate>::Create(entry.name, entry.options);
+    if (gate->Of() == "healed" && !recipe.Has("heal"))
+      throw RecipeError(
+          fmt::format("{}: gate {}: of: healed, and the recipe has no heal", recipe.Where(entry), entry.name));
+    std::vector<std::string> ids, figures;
+    for (const RecipeEntry& evaluated : recipe.List("evaluate")) {
+      const auto evaluator = Registry<Evaluator>::Create(evaluated.name, evaluated.options);
+      ids.push_back(evaluator->Id());
+      if (!gate->On().empty() && gate->On() != ids.back()) continue;
+      const std::vector<std::string> own = evaluator->Figures(gate->Of() != "dense");
+      figures.insert(figures.end(), own.begin(), own.end());
+    }
+    if (!gate->On().empty() && std::ranges::find(ids, gate->On()) == ids.end())
+      throw RecipeError(fmt::format("{}: gate {}: on: {} is not evaluated; expected one of {}", recipe.Where(entry),
+                                    entry.name, gate->On(), fmt::join(ids, ", ")));
+    if (std::ranges::find(figures, gate->Metric()) == figures.end())
+      throw RecipeError(fmt::format("{}: gate {}: nothing measures {} of {}{}; expected one of {}", recipe.Where(entry),
+                                    entry.name, gate->Metric(), gate->Of(),
+                                    gate->On().empty() ? "" : " on " + gate->On(), fmt::join(figures, ", ")));
+  }
 }
 
 std::vector<std::string> CheckLeaks(RunState& state) {

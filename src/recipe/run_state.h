@@ -114,6 +114,9 @@ RunOutcome RunStages(RunState& state, const RunOptions& options);
 // RecipeError at once, and not after calibration, when the scorer has no score for a kind of unit that may go.
 void CheckScorer(const Recipe& recipe);
 
+// RecipeError when a gate judges what nothing will measure.
+void CheckGates(const Recipe& recipe);
+
 // The stages, in order. Each returns its key.
 std::string AnalyzeStage(RunState& state, const std::string& model_name, const std::string& model_key);
 std::string CalibrateStage(RunState& state, const PruneStep& step, const std::string& previous_key);

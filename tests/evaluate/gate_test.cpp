@@ -37,6 +37,16 @@ TEST(Gates, JudgeTheWholeInterval) {
   EXPECT_EQ(Of(1.61, {}, {}), Verdict::kFail);
 }
 
+TEST(Gates, WithALowerLimitJudgeTheOtherSide) {
+  const auto of = [](double low, double high) {
+    return Judge({Measured("passkey", "pruned", "accuracy", 0.9, low, high)}, {{"min", 0.8}}, "accuracy").front();
+  };
+  EXPECT_EQ(of(0.8, 0.95).verdict, Verdict::kPass);  // at least
+  EXPECT_EQ(of(0.79, 0.95).verdict, Verdict::kInconclusive);
+  EXPECT_EQ(of(0.7, 0.79).verdict, Verdict::kFail);
+  EXPECT_EQ(of(0.8, 0.95).text, "accuracy of pruned on passkey at least 0.8");
+}
+
 TEST(Gates, SayWhatWasJudgedAndOnWhat) {
   const GateResult result =
       Judge({Measured("perplexity-x", "pruned", "perplexity_ratio", 1.43, 1.41, 1.46)}, {{"max", 1.6}}).front();

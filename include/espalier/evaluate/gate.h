@@ -22,6 +22,10 @@ class Gate {
  public:
   static constexpr std::string_view kKind = "gate";
   virtual ~Gate() = default;
+  // What it judges: a metric of a model ("pruned"), on one evaluation's id or, empty, on each that has it.
+  virtual std::string Metric() const = 0;
+  virtual std::string Of() const = 0;
+  virtual std::string On() const = 0;
   // One outcome for each result that has the figure. A gate that finds no figure to judge fails: nothing passes
   // vacuously.
   virtual std::vector<GateResult> Judge(const std::vector<Results>& results) const = 0;
