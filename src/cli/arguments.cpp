@@ -18,7 +18,10 @@ bool ParseWhole(const std::string& text, T& value) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
-std::vector<std::string> SplitCommas(const std::string& text) {
+// "a,b", or "[a, b]" as a recipe has it.
+std::vector<std::string> SplitCommas(std::string text) {
+  std::erase(text, ' ');
+  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
   std::vector<std::string> parts;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());

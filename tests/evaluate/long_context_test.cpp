@@ -282,6 +282,23 @@ TEST_F(LongText, StreamingPerplexityIsThatOfTheWholeTextUnderItsCache) {
               std::exp(Nll(model, ids).mean(at::kDouble).item<double>()), 1e-3);
 }
 
+TEST_F(LongText, DivergenceFromSavedLogitsIsThatFromTheModelThatWroteThem) {
+  Model base = ByteModel(28), model = CopyModel(base, at::kFloat, at::kCPU);
+  model.head.mul_(1.5);
+  const std::string data = (folder_ / "text.txt").string();
+  Evaluate("save_base_logits", base, {{"data", data}, {"file", (folder_ / "base.kld").string()}}, folder_.path());
+  const Results read =
+      Evaluate("divergence_from_logits", model, {{"file", (folder_ / "base.kld").string()}}, folder_.path());
+  const auto direct = Registry<Evaluator>::Create(
+      "divergence", Options(Registry<Evaluator>::Find("divergence").info.options,
+                            {{"data", data}, {"preset", std::string("llama.cpp")}}, "test"));
+  const Results expected = direct->Run({model, kBytes, "pruned", folder_.path(), {}, &base});
+  for (const char* name : {"kl", "same_top", "delta_p_rms", "log_perplexity_ratio", "log_p_correlation"})
+    EXPECT_NEAR(read.Find(name)->value, expected.Find(name)->value, 2e-3 * std::abs(expected.Find(name)->value) + 1e-5)
+        << name;
+  EXPECT_EQ(read.Find("kl")->count, expected.Find("kl")->count);
+}
+
 TEST_F(LongText, ContradictionsAreSaidBeforeAnyWork) {
   const std::string data = (folder_ / "text.txt").string();
   const Model model = ByteModel(27);
