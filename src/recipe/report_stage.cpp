@@ -8,6 +8,7 @@
 #include "espalier/core/log.h"
 #include "espalier/core/version.h"
 #include "espalier/evaluate/gate.h"
+#include "espalier/report/csv.h"
 #include "espalier/report/format.h"
 #include "espalier/report/report.h"
 #include "run_state.h"
@@ -158,6 +159,7 @@ RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, 
   WriteFile(state.folder() / "report.md", outcome.markdown);
   if (!outcome.gates.empty())
     WriteFile(state.folder() / "junit.xml", RenderJUnit(outcome.gates, {{"espalier", Version()}}));
+  WriteFile(state.folder() / "report.csv", RenderCsv(report));
   WriteFile(state.folder() / "report.html", RenderHtml(report));
   outcome.report = state.folder() / "report.html";
   outcome.table = RenderTerminalTable(report);

@@ -4,23 +4,12 @@
 
 #include "espalier/core/log.h"
 #include "espalier/report/comparison.h"
+#include "espalier/report/csv.h"
 #include "espalier/report/format.h"
 #include "espalier/report/markdown_table.h"
 #include "espalier/report/text_table.h"
 
 namespace espalier {
-namespace {
-
-// RFC 4180.
-std::string CsvField(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? "\"\"" : std::string(1, c);
-  return quoted + "\"";
-}
-
-}  // namespace
-
 std::string ChangeText(const PairedResult& result) {
   return result.metric == "perplexity" ? fmt::format("x{:.4f}", result.change.mean)
                                        : fmt::format("{:+.2f} points", 100 * result.change.mean);

@@ -97,7 +97,7 @@ std::string Table(const ReportView& view, const ModelGrids& grids) {
       for (const Grid::Value& value : row)
         if (std::isfinite(value.value)) largest = std::max(largest, value.value);
   std::string head = TextHead(Capital(first.row_axis)) + TextHead("Model"), rows;
-  for (const std::string& column : first.columns) head += HeadCell(column);
+  for (const std::string& column : first.columns) head += HeadCell(column, first.column_axis);
   for (size_t r = 0; r < first.rows.size(); ++r)
     for (const ModelGrid& one : grids) {
       rows +=

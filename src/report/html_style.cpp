@@ -78,7 +78,7 @@ text{fill:var(--ink);font-size:13px}.tick{fill:var(--soft);font-size:12px}.axis{
 .heat{fill:var(--kept);fill-opacity:1}.q0{fill-opacity:.05}.q1{fill-opacity:.13}.q2{fill-opacity:.21}
 .q3{fill-opacity:.3}.q4{fill-opacity:.39}.q5{fill-opacity:.48}.q6{fill-opacity:.57}.q7{fill-opacity:.67}
 .q8{fill-opacity:.78}.q9{fill-opacity:.89}.none{fill:none;stroke:var(--line)}
-td.shade{background:color-mix(in srgb,var(--kept) calc(var(--q)*1%),transparent)}
+td.shade{background:color-mix(in srgb,var(--kept) calc(var(--q)*1%),transparent)}td.shade small{color:inherit}
 .noop{fill:var(--paper);stroke:var(--ink);stroke-width:1.2}
 .broadcast{fill:var(--broad);stroke:var(--ink);stroke-width:1}
 .scroll+figure{margin-top:28px}.small{stroke-width:.6}figure+.note,.pair+.note{margin-top:20px}

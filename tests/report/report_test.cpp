@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "espalier/report/csv.h"
 #include "espalier/report/view.h"
 #include "support/json_schema.h"
 #include "support/report_sample.h"
@@ -86,6 +87,15 @@ TEST(Report, ReadsBackWhatItRenders) {
   EXPECT_EQ(RenderHtml(parsed), RenderHtml(report));
   EXPECT_EQ(RenderMarkdown(parsed), RenderMarkdown(report));
   EXPECT_EQ(DumpJson(BuildReport(ReadReport(parsed).data)), DumpJson(report));
+}
+
+TEST(Report, HasALineOfCsvForEachFigure) {
+  const std::string csv = RenderCsv(BuildReport(SampleReport()));
+  EXPECT_TRUE(csv.starts_with("model,evaluation,metric,row,column,value,low,high,count,unit,relative_to\r\n"));
+  EXPECT_NE(csv.find("pruned,passkey,accuracy,1024,100,0.125,,,8,,\r\n"), std::string::npos);
+  EXPECT_NE(csv.find("pruned,positions-wikitext-2,perplexity_by_position,256-1023,,36,33.75,38.25,1000,,\r\n"),
+            std::string::npos);
+  EXPECT_EQ(CsvField("a \"b\", c"), "\"a \"\"b\"\", c\"");
 }
 
 TEST(Report, RefusesAReportOfAnotherFormNamingTheKey) {
