@@ -12,7 +12,7 @@
 
 namespace espalier {
 
-// sinks, recent, rope, rope_factor.
+// sinks, recent, retrieval_heads, rope, rope_factor.
 std::vector<OptionSpec> ContextOptions();
 
 class ContextChange {
@@ -20,14 +20,16 @@ class ContextChange {
   // RecipeError when the options contradict each other.
   explicit ContextChange(const Options& options);
 
-  const CachePolicy& policy() const { return policy_; }
+  // RecipeError when the model has not the retrieval heads.
+  CachePolicy PolicyOf(const Model& model) const;
   Model Of(const Model& model) const;  // shares its tensors
   // For ids of results: "", "-sinks4+1020", "-yarn4".
   std::string Suffix() const;
   std::vector<std::pair<std::string, std::string>> Entries() const;
 
  private:
-  CachePolicy policy_;
+  CachePolicy policy_;  // without retrieval heads
+  std::vector<std::string> retrieval_heads_;
   RopeChange rope_;
 };
 

@@ -33,13 +33,14 @@ class Copying final : public Evaluator {
     CheckTokenizer(input.tokenizer, input.model);
     const at::NoGradGuard no_grad;
     const Model model = context_.Of(input.model);
+    const CachePolicy policy = context_.PolicyOf(model);
     Progress progress(fmt::format("{} {}", input.model_name, Id()), sequences_);
     std::vector<float> first, second, right;  // a value a sequence
     for (int64_t begin = 0; begin < sequences_; begin += kRowsAPass) {
       const int64_t rows = std::min(kRowsAPass, sequences_ - begin);
       const at::Tensor once = RandomRows(begin, rows, input.tokenizer.vocabulary_size());  // [rows, length]
       const at::Tensor ids = at::cat({once, once}, 1).to(model.device());
-      const at::Tensor hidden = HiddenStates(model, ids, context_.policy());
+      const at::Tensor hidden = HiddenStates(model, ids, policy);
       for (int64_t r = 0; r < rows; ++r) {
         const at::Tensor nll = TokenNll(model, hidden[r].slice(0, 0, -1), ids[r].slice(0, 1)).cpu();
         first.push_back(nll.slice(0, 0, length_ - 1).mean().item<float>());

@@ -34,8 +34,8 @@ class Passkey final : public Evaluator {
     const Haystack haystack(input.tokenizer, essay_);
     const std::vector<Question> questions = Questions(haystack);
     const std::vector<Answer> answers =
-        AnswerQuestions(context_.Of(input.model), input.tokenizer, context_.policy(), questions, kGenerated,
-                        fmt::format("{} {}", input.model_name, Id()));
+        AnswerQuestions(context_.Of(input.model), input.tokenizer, context_.PolicyOf(input.model), questions,
+                        kGenerated, fmt::format("{} {}", input.model_name, Id()));
     std::vector<float> right, nll;
     for (size_t i = 0; i < questions.size(); ++i) {
       right.push_back(static_cast<float>(ShareFound(questions[i].expected, answers[i].text)));

@@ -85,11 +85,12 @@ class Positions final : public Evaluator {
                    const std::vector<ScoredWindow>& windows) const {
     const at::NoGradGuard no_grad;
     const Model model = context_.Of(input.model);
+    const CachePolicy policy = context_.PolicyOf(model);
     Progress progress(fmt::format("{} {}", input.model_name, Id()), std::ssize(windows));
     std::vector<at::Tensor> rows;
     for (const ScoredWindow& window : windows) {
       const at::Tensor tokens = ids.slice(0, window.begin, window.end).to(model.device());
-      const at::Tensor hidden = HiddenStates(model, tokens.unsqueeze(0), context_.policy()).squeeze(0);
+      const at::Tensor hidden = HiddenStates(model, tokens.unsqueeze(0), policy).squeeze(0);
       rows.push_back(TokenNll(model, hidden.slice(0, 0, -1), tokens.slice(0, 1)).cpu());
       if (!rows.back().isfinite().all().item<bool>())
         throw NumericError(

@@ -63,7 +63,7 @@ class Ruler final : public Evaluator {
     std::vector<float> scores;
     for (size_t t = 0; t < tasks_.size(); ++t) {
       const std::vector<Answer> answers =
-          AnswerQuestions(context_.Of(input.model), input.tokenizer, context_.policy(), questions[t],
+          AnswerQuestions(context_.Of(input.model), input.tokenizer, context_.PolicyOf(input.model), questions[t],
                           tasks_[t]->Generated(), fmt::format("{} {} {}", input.model_name, Id(), names_[t]));
       for (size_t i = 0; i < answers.size(); ++i)
         scores.push_back(static_cast<float>(ShareFound(questions[t][i].expected, answers[i].text)));

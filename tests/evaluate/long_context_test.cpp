@@ -197,6 +197,26 @@ TEST(Passkey, SaysWhatItsCacheDropsAndItsRopeIsInItsId) {
   EXPECT_EQ(results.id, "passkey-sinks4+32-yarn4");
 }
 
+TEST(Copying, WithEveryHeadARetrievalHeadIsThatOfAWholeCache) {
+  const TempFolder folder;
+  const Model model = ByteModel(22);  // of 2, 3 and 1 key/value heads
+  const std::map<std::string, OptionValue> whole = {{"length", int64_t{40}}, {"sequences", int64_t{8}}};
+  std::map<std::string, OptionValue> split = whole;
+  split["recent"] = int64_t{8};
+  const auto loss = [&](const std::map<std::string, OptionValue>& options) {
+    return Evaluate("copying", model, options, folder.path()).Find("second_time_nll")->value;
+  };
+  const double dropped = loss(split);
+  split["retrieval_heads"] = std::vector<std::string>{"0:0", "0:1", "1:0", "1:1", "1:2", "2:0"};
+  EXPECT_NEAR(loss(split), loss(whole), 1e-5);
+  EXPECT_GT(std::abs(dropped - loss(whole)), 1e-4);
+  EXPECT_EQ(Evaluate("copying", model, split, folder.path()).id, "copying-sinks4+8-6whole");
+  for (const char* wrong : {"3:0", "1", "1:x", "0:0:0", "-1:0", "0:2"}) {
+    split["retrieval_heads"] = std::vector<std::string>{wrong};
+    EXPECT_THROW(loss(split), RecipeError) << wrong;
+  }
+}
+
 TEST(Ruler, AveragesItsTasksAndLengths) {
   const TempFolder folder;
   const Results results = Evaluate("ruler", ByteModel(23),
@@ -270,9 +290,10 @@ TEST_F(LongText, StreamingPerplexityIsThatOfTheWholeTextUnderItsCache) {
   EXPECT_EQ(results.id, "perplexity-text-streaming");
   const at::Tensor ids = Ids();
   KvCache cache(model, {.sinks = 3, .recent = 61});
-  std::vector<at::Tensor> hidden;  // one token at a time
-  for (int64_t t = 0; t + 1 < ids.size(0); ++t)
-    hidden.push_back(HiddenStates(model, ids.slice(0, t, t + 1).unsqueeze(0), cache).squeeze(0));
+  std::vector<at::Tensor> hidden;  // seven tokens at a time
+  for (int64_t t = 0; t + 1 < ids.size(0); t += 7)
+    hidden.push_back(
+        HiddenStates(model, ids.slice(0, t, std::min(t + 7, ids.size(0) - 1)).unsqueeze(0), cache).squeeze(0));
   const at::Tensor nll = TokenNll(model, at::cat(hidden), ids.slice(0, 1));
   EXPECT_NEAR(results.Find("perplexity")->value, std::exp(nll.mean(at::kDouble).item<double>()), 1e-3);
   EXPECT_EQ(results.Find("perplexity")->count, ids.size(0) - 1);
