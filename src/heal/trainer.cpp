@@ -26,8 +26,9 @@ constexpr uint64_t kOrderStream = 1;  // of the random numbers; 0 packs the wind
 class Trainer {
  public:
   Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
-          std::filesystem::path state)
-      : model_(CopyModel(model, model.dtype(), model.device())),
+          std::filesystem::path state, const Model* teacher)
+      : teacher_(options.NeedsTeacher() ? teacher : nullptr),
+        model_(CopyModel(model, model.dtype(), model.device())),
         windows_(windows),
         options_(options),
         state_(std::move(state)),
@@ -41,6 +42,7 @@ class Trainer {
       throw RecipeError(fmt::format(
           "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
           options.tokens, windows.size(0), options.length, options.batch));
+    CheckTeacher();
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
 
@@ -92,10 +94,34 @@ class Trainer {
     return FinalNorm(model_, h);
   }
 
+  void CheckTeacher() const {
+    if (!options_.NeedsTeacher()) return;
+    ESPALIER_CHECK(teacher_ != nullptr, "a teacher for its logits or hidden states");
+    if (teacher_->config.V != model_.config.V || (options_.hidden > 0 && teacher_->config.C != model_.config.C))
+      throw RecipeError(
+          fmt::format("heal: the teacher predicts {} tokens from {} channels, the model {} from {}; expected the same",
+                      teacher_->config.V, teacher_->config.C, model_.config.V, model_.config.C));
+  }
+
+  // States that predict, one a row: [B*(T-1), C].
+  static Tensor Predicting(const Tensor& hidden) { return hidden.narrow(1, 0, hidden.size(1) - 1).flatten(0, 1); }
+
   Tensor Loss(const Tensor& ids) const {
-    const int64_t T = ids.size(1), C = model_.config.C;
-    const Tensor hidden = Hidden(ids).narrow(1, 0, T - 1).reshape({-1, C});  // [B*(T-1), C]
-    return NextTokenLoss(hidden, model_.Head(), ids.narrow(1, 1, T - 1).reshape({-1}));
+    const Tensor hidden = Predicting(Hidden(ids)), targets = ids.slice(1, 1).flatten();
+    if (teacher_ == nullptr) return NextTokenLoss(hidden, model_.Head(), targets);
+    Tensor taught;
+    {
+      const at::NoGradGuard no_grad;
+      taught = Predicting(HiddenStates(*teacher_, ids));
+    }
+    const Tensor loss = DistillationLoss(hidden, model_.Head(), targets, taught, teacher_->Head(), options_.token);
+    if (options_.hidden == 0) return loss;
+    return loss + options_.hidden * (hidden - taught).square().mean() / taught.square().mean();
+  }
+
+  // Of the text alone, whatever is learned: comparable between objectives.
+  double ValidationLoss(const Tensor& ids) const {
+    return NextTokenLoss(Predicting(Hidden(ids)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
   }
 
   void TrainStep() {
@@ -120,7 +146,7 @@ class Trainer {
     const at::NoGradGuard no_grad;
     double sum = 0;
     for (int64_t row = training_windows_; row < windows_.size(0); ++row)
-      sum += Loss(windows_.narrow(0, row, 1).to(model_.device())).item<double>();
+      sum += ValidationLoss(windows_.narrow(0, row, 1).to(model_.device()));
     curve_.validation_tokens.push_back(tokens);
     curve_.validation_loss.push_back(sum / static_cast<double>(options_.validation_windows));
   }
@@ -159,6 +185,7 @@ class Trainer {
     LogInfo("heal: goes on at step {} of {}", step_, steps_);
   }
 
+  const Model* teacher_;
   Model model_;
   Tensor windows_;
   HealOptions options_;
@@ -179,6 +206,9 @@ std::vector<OptionSpec> HealRecipeOptions() {
       IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
       IntOption("length", d.length, "Tokens a window").Between(8, 131072),
       RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
+      TextOption("schedule", d.schedule, "Learning rate after the warm-up: cosine, linear, or wsd: constant, then down")
+          .OneOf({"cosine", "linear", "wsd"}),
+      RealOption("decay_share", d.decay_share, "wsd only. Share of the steps in which it goes down").Between(0, 1),
       RealOption("final_share", d.final_share, "Learning rate at the end, as a share of the peak").Between(0, 1),
       RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
       RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
@@ -187,7 +217,14 @@ std::vector<OptionSpec> HealRecipeOptions() {
           .Between(0, 4096),
       BoolOption("checkpoint_activations", d.checkpoint_activations,
                  "Compute activations again in the backward pass: less memory, 1.3 times the time"),
-      RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0)};
+      RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0),
+      RealOption("next_token", d.token.next_token, "Weight of the next-token loss").AtLeast(0),
+      RealOption("logits", d.token.logits,
+                 "Weight of the divergence from the dense model's predictions (distillation, arXiv 1503.02531)")
+          .AtLeast(0),
+      RealOption("temperature", d.token.temperature, "logits: of both predictions").Between(0.01, 100),
+      RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
+          .AtLeast(0)};
 }
 
 HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
@@ -203,6 +240,12 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
   heal.validation_windows = options.Int("validation_windows");
   heal.checkpoint_activations = options.Bool("checkpoint_activations");
   heal.save_seconds = options.Real("save_seconds");
+  heal.schedule = options.Text("schedule");
+  heal.decay_share = options.Real("decay_share");
+  heal.token = {options.Real("next_token"), options.Real("logits"), options.Real("temperature")};
+  heal.hidden = options.Real("hidden");
+  if (heal.token.next_token == 0 && !heal.NeedsTeacher())
+    throw RecipeError("heal: next_token, logits and hidden are all 0; expected something to learn");
   heal.seed = seed;
   return heal;
 }
@@ -211,14 +254,16 @@ double LearningRate(const HealOptions& options, int64_t step, int64_t steps) {
   const double warmup = options.warmup_share * static_cast<double>(steps);
   const double at = static_cast<double>(step);
   if (at < warmup) return options.learning_rate * (at + 1) / (warmup + 1);
-  const double progress = (at - warmup) / std::max(1.0, static_cast<double>(steps) - warmup);
-  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress));
-  return options.learning_rate * (options.final_share + (1 - options.final_share) * cosine);
+  const double all = static_cast<double>(steps);
+  const double start = options.schedule == "wsd" ? std::max(warmup, all * (1 - options.decay_share)) : warmup;
+  const double progress = std::max(0.0, (at - start) / std::max(1.0, all - start));
+  const double share = options.schedule == "cosine" ? 0.5 * (1 + std::cos(std::numbers::pi * progress)) : 1 - progress;
+  return options.learning_rate * (options.final_share + (1 - options.final_share) * share);
 }
 
 HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
-                const std::filesystem::path& state) {
-  Trainer trainer(model, windows, method, options, state);
+                const std::filesystem::path& state, const Model* teacher) {
+  Trainer trainer(model, windows, method, options, state, teacher);
   HealCurve curve = trainer.Run();
   const at::NoGradGuard no_grad;
   method.Merge(trainer.model());

@@ -325,8 +325,9 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
           file.path().extension() == ".safetensors")
         fs::remove(file.path());
     const at::Tensor windows = PackWindows(state.tokenizer(), state.healing_corpus(), 0, options.length, state.seed());
-    const HealResult healed = Heal(state.ModelNamed("pruned"), windows,
-                                   *Registry<HealingMethod>::Create(entry.name, entry.options), options, unfinished);
+    const HealResult healed =
+        Heal(state.ModelNamed("pruned"), windows, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
+             unfinished, options.NeedsTeacher() ? &state.dense() : nullptr);
     WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
     SaveAndReload(state, healed.model, "healed");
     fs::remove(unfinished);

@@ -10,9 +10,11 @@
 #include <filesystem>
 #include <limits>
 #include <thread>
+#include <tuple>
 
 #include "espalier/core/log.h"
 #include "espalier/io/tensors.h"
+#include "espalier/model/forward.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -53,6 +55,45 @@ struct OneThread {
 HealResult HealTiny(const std::string& method, const HealOptions& options, const std::filesystem::path& state) {
   const OneThread one;
   return Heal(TinyModel(1), Text(1, 24), *Registry<HealingMethod>::Create(method), options, state);
+}
+
+TEST(LearningRate, OfOtherSchedulesFollowsThemWorkedByHand) {
+  HealOptions options = Short(10);
+  options.learning_rate = 1;
+  options.warmup_share = 0;
+  options.final_share = 0.2;
+  options.schedule = "linear";
+  EXPECT_DOUBLE_EQ(LearningRate(options, 0, 10), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(options, 5, 10), 0.6);
+  options.schedule = "wsd";
+  options.decay_share = 0.4;  // steps 6 to 9
+  EXPECT_DOUBLE_EQ(LearningRate(options, 5, 10), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(options, 6, 10), 1);
+  EXPECT_DOUBLE_EQ(LearningRate(options, 8, 10), 0.6);
+}
+
+TEST(Heal, FromATeacherComesCloserToItsPredictions) {
+  const OneThread one;
+  const Model teacher = TinyModel(1);
+  Model student = CopyModel(teacher, at::kFloat, at::kCPU);
+  student.blocks[1].ffn.w_down.weight.zero_();
+  const Tensor windows = RandomIds(3, 24, kLength, TinyShape().V);  // nothing to learn from the text itself
+  HealOptions options = Short(40);
+  const auto divergence = [&](const Model& model) {
+    const Tensor log_p = at::log_softmax(Logits(teacher, windows), -1),
+                 log_q = at::log_softmax(Logits(model, windows), -1);
+    return (log_p.exp() * (log_p - log_q)).sum(-1).mean().item<double>();
+  };
+  const double before = divergence(student);
+  for (const auto& [next_token, logits, hidden] : {std::tuple{0.0, 1.0, 0.0}, {0.0, 0.0, 1.0}}) {
+    options.token = {next_token, logits, 1};
+    options.hidden = hidden;
+    const TempFolder folder;
+    const HealResult healed =
+        Heal(student, windows, *Registry<HealingMethod>::Create("full"), options, folder / "state", &teacher);
+    EXPECT_LT(divergence(healed.model), 0.5 * before) << logits << " " << hidden;
+    EXPECT_LT(healed.curve.loss.back(), healed.curve.loss.front());
+  }
 }
 
 TEST(LearningRate, FollowsTheScheduleWorkedByHand) {

@@ -56,6 +56,32 @@ TEST(NextTokenLoss, MakesNoGradientForAHeadThatDoesNotLearn) {
   EXPECT_FALSE(head.grad().defined());
 }
 
+TEST(DistillationLoss, MatchesAutogradOverWholeLogits) {
+  const Tensor targets = RandomIds(5, 1, 300, 40).flatten();
+  const Tensor taught = Normal(6, {300, 6}), teacher_head = Normal(7, {40, 6});
+  for (const TokenLossWeights weights : {TokenLossWeights{1, 0.5, 1}, {0, 1, 2}, {0.25, 2, 0.5}}) {
+    const Tensor hidden = Leaf(Normal(8, {300, 8})), head = Leaf(Normal(9, {40, 8}));
+    const Tensor hidden2 = Leaf(hidden.detach()), head2 = Leaf(head.detach());
+    const Tensor loss = DistillationLoss(hidden, head, targets, taught, teacher_head, weights) * 3;
+    const Tensor logits = at::linear(hidden2, head2);
+    const Tensor log_q = at::log_softmax(logits / weights.temperature, 1);
+    const Tensor log_p = at::log_softmax(at::linear(taught, teacher_head) / weights.temperature, 1);
+    const Tensor kl = (log_p.exp() * (log_p - log_q)).sum(1).mean() * weights.temperature * weights.temperature;
+    const Tensor expected = (weights.next_token * at::cross_entropy_loss(logits, targets) + weights.logits * kl) * 3;
+    loss.backward();
+    expected.backward();
+    EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-4);
+    EXPECT_LT(RelativeDifference(hidden.grad(), hidden2.grad()), 1e-5);
+    EXPECT_LT(RelativeDifference(head.grad(), head2.grad()), 1e-5);
+  }
+}
+
+TEST(DistillationLoss, OfATeacherThatIsTheStudentIsTheNextTokenLoss) {
+  const Tensor targets = RandomIds(5, 1, 20, 40).flatten(), hidden = Normal(8, {20, 8}), head = Normal(9, {40, 8});
+  const double mixed = DistillationLoss(hidden, head, targets, hidden, head, {1, 3, 2}).item<double>();
+  EXPECT_NEAR(mixed, NextTokenLoss(hidden, head, targets).item<double>(), 1e-6);
+}
+
 TEST(NextTokenLoss, StaysFiniteForHugeLogits) {
   const Tensor hidden = Leaf(at::full({4, 2}, 1e4f)), head = at::tensor({1.f, 1.f, -1.f, -1.f}).view({2, 2});
   const Tensor loss = NextTokenLoss(hidden, head, at::ones({4}, at::kLong));

@@ -3,20 +3,24 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "espalier/core/options.h"
 #include "espalier/heal/method.h"
+#include "espalier/model/loss.h"
 
 namespace espalier {
 
 struct HealOptions {
-  int64_t tokens = 0;         // to train on; steps = tokens / (batch * length)
-  int64_t batch = 4;          // windows a step
-  int64_t length = 512;       // tokens a window
-  double learning_rate = 0;   // peak
-  double final_share = 0.1;   // of the peak, at the end of the cosine
-  double warmup_share = 0.1;  // of the steps
+  int64_t tokens = 0;               // to train on; steps = tokens / (batch * length)
+  int64_t batch = 4;                // windows a step
+  int64_t length = 512;             // tokens a window
+  double learning_rate = 0;         // peak
+  std::string schedule = "cosine";  // after the warm-up: cosine, linear, or wsd (constant, then down in decay_share)
+  double decay_share = 0.2;         // wsd: last share of the steps
+  double final_share = 0.1;         // of the peak, at the end of the cosine
+  double warmup_share = 0.1;        // of the steps
   double weight_decay = 0;
   double clip = 1.0;  // largest gradient norm
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
@@ -24,6 +28,10 @@ struct HealOptions {
   bool checkpoint_activations = true;
   double save_seconds = 60;  // between checkpoints
   uint64_t seed = 0;
+  // What is learned: next token of the text, logits and last hidden states of the teacher, each with its weight.
+  TokenLossWeights token;
+  double hidden = 0;  // of the squared error of the states after the final norm, over the teacher's mean square
+  bool NeedsTeacher() const { return token.logits > 0 || hidden > 0; }
 };
 // The recipe options that every healing method takes, and the struct from them.
 std::vector<OptionSpec> HealRecipeOptions();
@@ -41,13 +49,14 @@ struct HealResult {
   HealCurve curve;  // loss before each step; validation at start, middle and end
 };
 
+// `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
 // Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state
 // goes to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on
 // from it. NumericError when the loss is not finite or exceeds ten times the first (the last good state stays on disk).
 HealResult Heal(const Model& model, const at::Tensor& windows, const HealingMethod& method, const HealOptions& options,
-                const std::filesystem::path& state);
+                const std::filesystem::path& state, const Model* teacher = nullptr);
 
-// Learning rate of a step: linear warm-up, then cosine to final_share.
+// Learning rate of a step: linear warm-up, then by the schedule to final_share. WSD: Hu et al. 2024, arXiv 2404.06395.
 double LearningRate(const HealOptions& options, int64_t step, int64_t steps);
 
 }  // namespace espalier

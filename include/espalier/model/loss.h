@@ -11,6 +11,21 @@ namespace espalier {
 // is ever held (the fused linear cross-entropy of Hsu et al. 2024, arXiv 2410.10989).
 at::Tensor NextTokenLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets);
 
+// What a token's loss is made of, each part a mean over tokens.
+struct TokenLossWeights {
+  double next_token = 1;  // cross-entropy against the text
+  // temperature^2 KL(p || q), p and q the teacher's and the student's softmax of logits / temperature (Hinton et al.
+  // 2015, arXiv 1503.02531): the factor keeps the size of gradients.
+  double logits = 0;
+  double temperature = 1;
+};
+
+// As NextTokenLoss, mixed with the divergence from a teacher with hidden states [N, C'] and head [V, C'], from which no
+// gradient flows. Logits of both exist for 256 rows at a time.
+at::Tensor DistillationLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
+                            const at::Tensor& teacher_hidden, const at::Tensor& teacher_head,
+                            const TokenLossWeights& weights);
+
 // One token for each hidden state [N, C], drawn from the model's own distribution softmax(hidden head^T): the first
 // whose cumulative probability exceeds uniform [N] float64 in [0, 1). [N] int64, without gradients. Logits exist for
 // 256 rows at a time.
