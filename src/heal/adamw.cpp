@@ -32,8 +32,19 @@ Tensor AdamW::Step(double learning_rate) {
   const Tensor scale = (options_.clip / (norm + 1e-6)).clamp_max(1.0);
   for (Tensor& grad : grads) grad.mul_(scale);
   for (Tensor& step : steps_) step.add_(1);  // the kernel corrects its bias by steps that have begun
-  at::_fused_adamw_(parameters_, grads, mean_, square_, {}, steps_, learning_rate, options_.beta1, options_.beta2,
-                    options_.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  for (const bool decays : {true, false}) {
+    const auto group = [&](const std::vector<Tensor>& all) {
+      std::vector<Tensor> some;
+      for (size_t i = 0; i < all.size(); ++i)
+        if ((parameters_[i].dim() > 1) == decays) some.push_back(all[i]);
+      return some;
+    };
+    const std::vector<Tensor> parameters = group(parameters_);
+    if (parameters.empty()) continue;
+    at::_fused_adamw_(parameters, group(grads), group(mean_), group(square_), {}, group(steps_), learning_rate,
+                      options_.beta1, options_.beta2, decays ? options_.weight_decay : 0, options_.epsilon,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  }
   for (Tensor& parameter : parameters_) parameter.mutable_grad() = Tensor();
   return norm;
 }

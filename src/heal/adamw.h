@@ -9,6 +9,7 @@
 
 namespace espalier {
 
+// Weights decay; norms and biases, which have one dimension, do not.
 class AdamW {
  public:
   AdamW(std::vector<Trainable> trainables, const HealOptions& options);

@@ -19,9 +19,7 @@ class Full final : public HealingMethod {
     return trainables;
   }
 
-  void Merge(Model& model) const override {
-    for (const NamedTensorRef& ref : TensorsOf(model)) *ref.tensor = ref.tensor->detach();
-  }
+  void Merge(Model& model) const override { DetachAll(model); }
 
  private:
   bool embedding_;

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <numbers>
 
 #include "adamw.h"
@@ -14,6 +15,7 @@
 #include "espalier/core/random.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
+#include "metrics_log.h"
 
 namespace espalier {
 namespace {
@@ -50,13 +52,14 @@ class Trainer {
     if (std::filesystem::exists(state_)) Load();
     Progress progress("heal", steps_);
     if (step_ > 0) progress.Step(step_, "resumed");
+    metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
     auto saved = std::chrono::steady_clock::now();
     while (step_ < steps_) {
       Validate();
       TrainStep();
       const auto now = std::chrono::steady_clock::now();
       try {
-        progress.Step(1, fmt::format("loss {:.3f}", curve_.loss.back()));
+        progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s", curve_.loss.back(), tokens_per_second_));
       } catch (const Interrupted&) {
         Save();
         throw;
@@ -125,17 +128,37 @@ class Trainer {
   }
 
   void TrainStep() {
-    const Tensor loss = Loss(Batch(step_));
-    const double value = loss.item<double>();
+    const auto start = std::chrono::steady_clock::now();
+    const double value = Backward(Batch(step_));
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
       throw NumericError(
           fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
                       value, step_, curve_.loss.empty() ? value : curve_.loss.front(), options_.learning_rate));
-    loss.backward();
-    optimizer_.Step(LearningRate(options_, step_, steps_));
-    curve_.tokens.push_back(step_ * options_.batch * options_.length);
+    const double rate = LearningRate(options_, step_, steps_), norm = optimizer_.Step(rate).item<double>();
+    const int64_t tokens = options_.batch * options_.length;
+    curve_.tokens.push_back(step_ * tokens);
     curve_.loss.push_back(value);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    tokens_per_second_ = static_cast<double>(tokens) / seconds.count();
+    metrics_->Add(step_, {{"tokens", static_cast<double>(step_ * tokens)},
+                          {"loss", value},
+                          {"learning_rate", rate},
+                          {"gradient_norm", norm},
+                          {"tokens_per_second", tokens_per_second_}});
     ++step_;
+  }
+
+  // Adds up the gradients of the mean loss over a batch, a part of it at a time; that loss.
+  double Backward(const Tensor& batch) const {
+    const int64_t rows = batch.size(0), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
+    Tensor sum;
+    for (int64_t row = 0; row < rows; row += most) {
+      const Tensor part = batch.slice(0, row, row + most);
+      const Tensor loss = Loss(part) * (static_cast<double>(part.size(0)) / static_cast<double>(rows));
+      loss.backward();
+      sum = sum.defined() ? sum + loss.detach() : loss.detach();
+    }
+    return sum.item<double>();
   }
 
   // At the start, in the middle and at the end; not twice for one step after a resumption.
@@ -149,6 +172,7 @@ class Trainer {
       sum += ValidationLoss(windows_.narrow(0, row, 1).to(model_.device()));
     curve_.validation_tokens.push_back(tokens);
     curve_.validation_loss.push_back(sum / static_cast<double>(options_.validation_windows));
+    metrics_->Add(step_, {{"validation_loss", curve_.validation_loss.back()}});
   }
 
   void Save() const {
@@ -194,6 +218,8 @@ class Trainer {
   AdamW optimizer_;
   Rope rope_;
   HealCurve curve_;
+  std::unique_ptr<MetricsLog> metrics_;
+  double tokens_per_second_ = 0;
   int64_t training_windows_ = 0, steps_ = 0, step_ = 0;
 };
 
@@ -204,6 +230,8 @@ std::vector<OptionSpec> HealRecipeOptions() {
   return {
       IntOption("tokens", 200000, "Tokens to train on").AtLeast(1),
       IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
+      IntOption("micro_batch", d.micro_batch, "Windows that run together, their gradients summed; 0: the whole batch")
+          .Between(0, 1024),
       IntOption("length", d.length, "Tokens a window").Between(8, 131072),
       RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
       TextOption("schedule", d.schedule, "Learning rate after the warm-up: cosine, linear, or wsd: constant, then down")
@@ -231,6 +259,7 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
   HealOptions heal;
   heal.tokens = options.Int("tokens");
   heal.batch = options.Int("batch");
+  heal.micro_batch = options.Int("micro_batch");
   heal.length = options.Int("length");
   heal.learning_rate = options.Real("learning_rate");
   heal.final_share = options.Real("final_share");

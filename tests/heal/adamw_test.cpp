@@ -36,12 +36,12 @@ TEST(AdamW, MatchesThePapersAlgorithmOverManySteps) {
   HealOptions options = Unclipped();
   options.weight_decay = 0.3;
   at::Generator generator = at::detail::createCPUGenerator(1);
-  Tensor expected = at::empty({7}, at::kDouble).normal_(0, 1, generator), m = at::zeros({7}, at::kDouble),
+  Tensor expected = at::empty({7, 1}, at::kDouble).normal_(0, 1, generator), m = at::zeros({7, 1}, at::kDouble),
          v = m.clone();
   const Trainable x = Parameter("x", expected.to(at::kFloat));
   AdamW optimizer({x}, options);
   for (int t = 1; t <= 20; ++t) {
-    const Tensor g = at::empty({7}, at::kDouble).normal_(0, 1, generator);
+    const Tensor g = at::empty({7, 1}, at::kDouble).normal_(0, 1, generator);
     const double rate = 0.05 / t;
     x.parameter.mutable_grad() = g.to(at::kFloat);
     optimizer.Step(rate);
@@ -53,6 +53,16 @@ TEST(AdamW, MatchesThePapersAlgorithmOverManySteps) {
     expected = expected * (1 - rate * options.weight_decay) - rate * corrected;
   }
   EXPECT_LT(RelativeDifference(x.parameter.detach(), expected), 1e-5);
+}
+
+TEST(AdamW, DecaysWeightsAndNotNormsOrBiases) {
+  HealOptions options = Unclipped();
+  options.weight_decay = 0.5;
+  const Trainable weight = Parameter("w", at::ones({2, 2})), norm = Parameter("n", at::ones({2}));
+  AdamW optimizer({weight, norm}, options);  // no gradients: only the decay moves anything
+  optimizer.Step(0.1);
+  EXPECT_TRUE(at::allclose(weight.parameter.detach(), at::full({2, 2}, 0.95)));
+  EXPECT_TRUE(at::equal(norm.parameter.detach(), at::ones({2})));
 }
 
 TEST(AdamW, ClipsTheNormOfAllGradientsTogether) {

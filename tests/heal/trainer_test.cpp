@@ -72,6 +72,16 @@ TEST(LearningRate, OfOtherSchedulesFollowsThemWorkedByHand) {
   EXPECT_DOUBLE_EQ(LearningRate(options, 8, 10), 0.6);
 }
 
+TEST(Heal, InPartsOfABatchIsTheSameUpToRounding) {
+  const TempFolder folder;
+  HealOptions options = Short(6);
+  const HealResult whole = HealTiny("full", options, folder / "a");
+  options.micro_batch = 3;  // of 4 windows: 3 and 1
+  const HealResult parts = HealTiny("full", options, folder / "b");
+  for (size_t i = 0; i < whole.curve.loss.size(); ++i) EXPECT_NEAR(whole.curve.loss[i], parts.curve.loss[i], 1e-4) << i;
+  EXPECT_FALSE(BitwiseEqual(whole.model, TinyModel(1)));
+}
+
 TEST(Heal, FromATeacherComesCloserToItsPredictions) {
   const OneThread one;
   const Model teacher = TinyModel(1);

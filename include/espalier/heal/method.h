@@ -26,4 +26,7 @@ class HealingMethod {
   virtual void Merge(Model& model) const = 0;
 };
 
+// Plain tensors again, with the values that they have: Merge of a method that trains the model's own tensors.
+void DetachAll(Model& model);
+
 }  // namespace espalier

@@ -15,6 +15,7 @@ namespace espalier {
 struct HealOptions {
   int64_t tokens = 0;               // to train on; steps = tokens / (batch * length)
   int64_t batch = 4;                // windows a step
+  int64_t micro_batch = 0;          // windows that run together, their gradients summed; 0: the whole batch
   int64_t length = 512;             // tokens a window
   double learning_rate = 0;         // peak
   std::string schedule = "cosine";  // after the warm-up: cosine, linear, or wsd (constant, then down in decay_share)
@@ -52,7 +53,8 @@ struct HealResult {
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
 // Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state
 // goes to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on
-// from it. NumericError when the loss is not finite or exceeds ten times the first (the last good state stays on disk).
+// from it. metrics.jsonl and TensorBoard's events go to a folder `training` beside it. NumericError when the loss is
+// not finite or exceeds ten times the first (the last good state stays on disk).
 HealResult Heal(const Model& model, const at::Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher = nullptr);
 
