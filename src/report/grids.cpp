@@ -13,8 +13,9 @@
 namespace espalier {
 namespace {
 
-constexpr double kHeight = 260, kTop = 12, kSpread = 7;  // curves stand side by side, so that whiskers do not cover
-constexpr double kDarkest = 45;                          // percent of the colour behind a figure that must be readable
+// Pixels; curves stand kSpread apart, so that whiskers do not cover.
+constexpr double kHeight = 260, kTop = 12, kSpread = 7, kLabelWidth = 66;
+constexpr double kDarkest = 45;  // percent of the colour behind a figure that must be readable
 
 struct ModelGrid {
   const Grid* grid;
@@ -22,6 +23,17 @@ struct ModelGrid {
   size_t style;
 };
 using ModelGrids = std::vector<ModelGrid>;
+
+std::string CellText(const Grid& grid, const Grid::Value& value) {
+  return grid.name == "accuracy" ? FormatShare(value.value) : FormatFigure(value.value);
+}
+
+// "[51.0 %, 100.0 %]"; empty without both bounds.
+std::string IntervalText(const Grid& grid, const Grid::Value& value) {
+  if (grid.name == "accuracy" && value.low && value.high)
+    return fmt::format("[{}, {}]", FormatShare(*value.low), FormatShare(*value.high));
+  return FormatInterval({value.value, value.low, value.high, value.count});
+}
 
 // The grids of one name from one evaluator, of every model that has it with the same rows and columns.
 ModelGrids Alike(const ReportView& view, const std::string& id, const Grid& like) {
@@ -35,14 +47,10 @@ ModelGrids Alike(const ReportView& view, const std::string& id, const Grid& like
   return grids;
 }
 
-std::string CellText(const Grid& grid, const Grid::Value& value) {
-  return grid.name == "accuracy" ? FormatShare(value.value) : FormatFigure(value.value);
-}
-
 std::string Title(const Grid& grid, size_t row, size_t column, const std::string& model) {
   const Grid::Value& value = grid.values[row][column];
   return fmt::format("{}, {} {}: {} {}", model, grid.row_axis, grid.rows[row], CellText(grid, value),
-                     FormatInterval({value.value, value.low, value.high, value.count}));
+                     IntervalText(grid, value));
 }
 
 std::string Curves(const ModelGrids& grids, double width) {
@@ -59,7 +67,8 @@ std::string Curves(const ModelGrids& grids, double width) {
   Scale scale = ScaleAround(all, false, positive && std::ranges::max(all) > 20 * std::ranges::min(all));
   scale.from = kHeight - kPlotBottom, scale.to = kTop;
   DrawValueAxis(svg, scale, "");
-  const size_t count = first.rows.size(), step = IsPhone(width) ? (count + 5) / 6 : 1;
+  const size_t count = first.rows.size();
+  const auto step = static_cast<size_t>(std::ceil(std::max(1.0, kLabelWidth / ColumnWidth(svg, count))));
   for (size_t i = 0; i < count; i += step)
     svg.Text(ColumnAt(svg, i, count), kHeight - kPlotBottom + 16, first.rows[i], "tick mid");
   svg.Text((kPlotLeft + width - kPlotRight) / 2, kHeight - 4, first.row_axis, "axis mid");
@@ -107,8 +116,7 @@ std::string Table(const ReportView& view, const ModelGrids& grids) {
         const double shade =
             largest > 0 && std::isfinite(value.value) ? kDarkest * std::max(value.value, 0.0) / largest : 0;
         rows += fmt::format("<td class=\"num shade\" style=\"--q:{:.0f}\">{}<small>{}</small></td>", shade,
-                            EscapeHtml(CellText(first, value)),
-                            EscapeHtml(FormatInterval({value.value, value.low, value.high, value.count})));
+                            EscapeHtml(CellText(first, value)), EscapeHtml(IntervalText(first, value)));
       }
       rows += "</tr>\n";
     }
