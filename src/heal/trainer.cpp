@@ -4,10 +4,10 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
-#include <numbers>
 
 #include "adamw.h"
 #include "espalier/core/error.h"
@@ -54,9 +54,14 @@ class Trainer {
     if (step_ > 0) progress.Step(step_, "resumed");
     metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
     auto saved = std::chrono::steady_clock::now();
+    if (options_.retries > 0 && step_ == 0) Save();  // something to go back to
     while (step_ < steps_) {
       Validate();
-      TrainStep();
+      if (OutOfPatience()) break;
+      if (const std::string problem = TrainStep(); !problem.empty()) {
+        GoBack(problem);
+        continue;
+      }
       const auto now = std::chrono::steady_clock::now();
       try {
         progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s", curve_.loss.back(), tokens_per_second_));
@@ -70,6 +75,7 @@ class Trainer {
       }
     }
     Validate();
+    if (options_.keep == "best") TakeBest();
     return curve_;
   }
 
@@ -127,14 +133,16 @@ class Trainer {
     return NextTokenLoss(Predicting(Hidden(ids)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
   }
 
-  void TrainStep() {
+  // What is wrong with the loss, where something is; the weights are then those before the step.
+  std::string TrainStep() {
     const auto start = std::chrono::steady_clock::now();
     const double value = Backward(Batch(step_));
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
-      throw NumericError(
-          fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
-                      value, step_, curve_.loss.empty() ? value : curve_.loss.front(), options_.learning_rate));
-    const double rate = LearningRate(options_, step_, steps_), norm = optimizer_.Step(rate).item<double>();
+      return fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
+                         value, step_, curve_.loss.empty() ? value : curve_.loss.front(),
+                         rate_share_ * options_.learning_rate);
+    const double rate = rate_share_ * LearningRate(options_, step_, steps_),
+                 norm = optimizer_.Step(rate).item<double>();
     const int64_t tokens = options_.batch * options_.length;
     curve_.tokens.push_back(step_ * tokens);
     curve_.loss.push_back(value);
@@ -146,6 +154,21 @@ class Trainer {
                           {"gradient_norm", norm},
                           {"tokens_per_second", tokens_per_second_}});
     ++step_;
+    return "";
+  }
+
+  // To the last checkpoint, and from there at half the rate.
+  void GoBack(const std::string& problem) {
+    if (retries_ == options_.retries) throw NumericError(problem);
+    const int64_t retries = retries_ + 1;
+    const double rate_share = rate_share_ / 2;
+    for (const Trainable& trainable : trainables_) trainable.parameter.mutable_grad() = Tensor();
+    Load();
+    retries_ = retries;
+    rate_share_ = rate_share;
+    Save();
+    LogWarning("{}; back to step {}, at {} of the rate (retry {} of {})", problem, step_, rate_share_, retries_,
+               options_.retries);
   }
 
   // Adds up the gradients of the mean loss over a batch, a part of it at a time; that loss.
@@ -161,9 +184,16 @@ class Trainer {
     return sum.item<double>();
   }
 
-  // At the start, in the middle and at the end; not twice for one step after a resumption.
+  bool IsTimeToValidate() const {
+    if (step_ == 0 || step_ == steps_) return true;
+    for (int64_t i = 1; i < options_.validations; ++i)
+      if (step_ == i * steps_ / options_.validations) return true;
+    return false;
+  }
+
+  // At the start, at the end and in between; not twice for one step after a resumption.
   void Validate() {
-    if (options_.validation_windows == 0 || (step_ != 0 && step_ != steps_ / 2 && step_ != steps_)) return;
+    if (options_.validation_windows == 0 || !IsTimeToValidate()) return;
     const int64_t tokens = step_ * options_.batch * options_.length;
     if (!curve_.validation_tokens.empty() && curve_.validation_tokens.back() == tokens) return;
     const at::NoGradGuard no_grad;
@@ -173,11 +203,39 @@ class Trainer {
     curve_.validation_tokens.push_back(tokens);
     curve_.validation_loss.push_back(sum / static_cast<double>(options_.validation_windows));
     metrics_->Add(step_, {{"validation_loss", curve_.validation_loss.back()}});
+    if (options_.keep == "best" && BestValidation() + 1 == std::ssize(curve_.validation_loss)) KeepAsBest();
+  }
+
+  int64_t BestValidation() const {
+    return std::ranges::min_element(curve_.validation_loss) - curve_.validation_loss.begin();
+  }
+
+  bool OutOfPatience() const {
+    if (options_.patience == 0 || curve_.validation_loss.empty()) return false;
+    const int64_t since = std::ssize(curve_.validation_loss) - 1 - BestValidation();
+    if (since < options_.patience) return false;
+    LogInfo("heal: no better held-out loss in {} validations; stops at step {} of {}", since, step_, steps_);
+    return true;
+  }
+
+  void KeepAsBest() {
+    best_.clear();
+    for (const Trainable& trainable : trainables_)
+      best_["best." + trainable.name] = trainable.parameter.detach().clone();
+  }
+
+  void TakeBest() {
+    const at::NoGradGuard no_grad;
+    for (const Trainable& trainable : trainables_)
+      if (const auto best = best_.find("best." + trainable.name); best != best_.end())
+        trainable.parameter.detach().copy_(best->second);
   }
 
   void Save() const {
-    NamedTensors tensors;
+    NamedTensors tensors = best_;
     optimizer_.SaveTo(tensors);
+    tensors["retries"] = at::tensor(std::vector<int64_t>{retries_}, at::kLong);
+    tensors["rate_share"] = at::tensor(std::vector<double>{rate_share_}, at::kDouble);
     tensors["curve.tokens"] = at::tensor(curve_.tokens, at::kLong);
     tensors["curve.loss"] = at::tensor(curve_.loss, at::kDouble);
     tensors["curve.validation_tokens"] = at::tensor(curve_.validation_tokens, at::kLong);
@@ -206,6 +264,11 @@ class Trainer {
     curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"),
               reals("curve.validation_loss")};
     step_ = static_cast<int64_t>(curve_.loss.size());
+    retries_ = integers("retries").at(0);
+    rate_share_ = reals("rate_share").at(0);
+    best_.clear();
+    for (const auto& [name, tensor] : tensors)
+      if (name.starts_with("best.")) best_[name] = tensor;
     LogInfo("heal: goes on at step {} of {}", step_, steps_);
   }
 
@@ -219,76 +282,13 @@ class Trainer {
   Rope rope_;
   HealCurve curve_;
   std::unique_ptr<MetricsLog> metrics_;
-  double tokens_per_second_ = 0;
+  NamedTensors best_;  // parameters of the best held-out loss so far, where they are asked for
+  double tokens_per_second_ = 0, rate_share_ = 1;
+  int64_t retries_ = 0;
   int64_t training_windows_ = 0, steps_ = 0, step_ = 0;
 };
 
 }  // namespace
-
-std::vector<OptionSpec> HealRecipeOptions() {
-  const HealOptions d;
-  return {
-      IntOption("tokens", 200000, "Tokens to train on").AtLeast(1),
-      IntOption("batch", d.batch, "Windows a step").Between(1, 1024),
-      IntOption("micro_batch", d.micro_batch, "Windows that run together, their gradients summed; 0: the whole batch")
-          .Between(0, 1024),
-      IntOption("length", d.length, "Tokens a window").Between(8, 131072),
-      RealOption("learning_rate", 5e-4, "Peak learning rate").Between(0, 1),
-      TextOption("schedule", d.schedule, "Learning rate after the warm-up: cosine, linear, or wsd: constant, then down")
-          .OneOf({"cosine", "linear", "wsd"}),
-      RealOption("decay_share", d.decay_share, "wsd only. Share of the steps in which it goes down").Between(0, 1),
-      RealOption("final_share", d.final_share, "Learning rate at the end, as a share of the peak").Between(0, 1),
-      RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
-      RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
-      RealOption("clip", d.clip, "Largest gradient norm").AtLeast(1e-6),
-      IntOption("validation_windows", d.validation_windows, "Windows held out of the healing text to watch the loss")
-          .Between(0, 4096),
-      BoolOption("checkpoint_activations", d.checkpoint_activations,
-                 "Compute activations again in the backward pass: less memory, 1.3 times the time"),
-      RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0),
-      RealOption("next_token", d.token.next_token, "Weight of the next-token loss").AtLeast(0),
-      RealOption("logits", d.token.logits,
-                 "Weight of the divergence from the dense model's predictions (distillation, arXiv 1503.02531)")
-          .AtLeast(0),
-      RealOption("temperature", d.token.temperature, "logits: of both predictions").Between(0.01, 100),
-      RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
-          .AtLeast(0)};
-}
-
-HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
-  HealOptions heal;
-  heal.tokens = options.Int("tokens");
-  heal.batch = options.Int("batch");
-  heal.micro_batch = options.Int("micro_batch");
-  heal.length = options.Int("length");
-  heal.learning_rate = options.Real("learning_rate");
-  heal.final_share = options.Real("final_share");
-  heal.warmup_share = options.Real("warmup_share");
-  heal.weight_decay = options.Real("weight_decay");
-  heal.clip = options.Real("clip");
-  heal.validation_windows = options.Int("validation_windows");
-  heal.checkpoint_activations = options.Bool("checkpoint_activations");
-  heal.save_seconds = options.Real("save_seconds");
-  heal.schedule = options.Text("schedule");
-  heal.decay_share = options.Real("decay_share");
-  heal.token = {options.Real("next_token"), options.Real("logits"), options.Real("temperature")};
-  heal.hidden = options.Real("hidden");
-  if (heal.token.next_token == 0 && !heal.NeedsTeacher())
-    throw RecipeError("heal: next_token, logits and hidden are all 0; expected something to learn");
-  heal.seed = seed;
-  return heal;
-}
-
-double LearningRate(const HealOptions& options, int64_t step, int64_t steps) {
-  const double warmup = options.warmup_share * static_cast<double>(steps);
-  const double at = static_cast<double>(step);
-  if (at < warmup) return options.learning_rate * (at + 1) / (warmup + 1);
-  const double all = static_cast<double>(steps);
-  const double start = options.schedule == "wsd" ? std::max(warmup, all * (1 - options.decay_share)) : warmup;
-  const double progress = std::max(0.0, (at - start) / std::max(1.0, all - start));
-  const double share = options.schedule == "cosine" ? 0.5 * (1 + std::cos(std::numbers::pi * progress)) : 1 - progress;
-  return options.learning_rate * (options.final_share + (1 - options.final_share) * share);
-}
 
 HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher) {

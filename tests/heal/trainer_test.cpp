@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <thread>
 #include <tuple>
 
+#include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/io/tensors.h"
 #include "espalier/model/forward.h"
@@ -80,6 +82,48 @@ TEST(Heal, InPartsOfABatchIsTheSameUpToRounding) {
   const HealResult parts = HealTiny("full", options, folder / "b");
   for (size_t i = 0; i < whole.curve.loss.size(); ++i) EXPECT_NEAR(whole.curve.loss[i], parts.curve.loss[i], 1e-4) << i;
   EXPECT_FALSE(BitwiseEqual(whole.model, TinyModel(1)));
+}
+
+TEST(Heal, KeepsTheWeightsOfTheBestHeldOutLoss) {
+  const TempFolder folder;
+  HealOptions options = Short(40);
+  options.learning_rate = 0.3;  // so large that the end is worse than the way to it
+  options.final_share = 1;
+  options.validations = 10;
+  const auto held_out = [&](const Model& model) {
+    const Tensor ids = Text(1, 24).slice(0, 20), logits = Logits(model, ids).slice(1, 0, -1);
+    return at::cross_entropy_loss(logits.flatten(0, 1), ids.slice(1, 1).flatten()).item<double>();
+  };
+  const HealResult last = HealTiny("full", options, folder / "a");
+  options.keep = "best";
+  const HealResult best = HealTiny("full", options, folder / "b");
+  const double lowest = *std::ranges::min_element(best.curve.validation_loss);
+  ASSERT_LT(lowest, last.curve.validation_loss.back());
+  EXPECT_NEAR(held_out(best.model), lowest, 1e-4);
+  EXPECT_NEAR(held_out(last.model), last.curve.validation_loss.back(), 1e-4);
+}
+
+TEST(Heal, StopsWhenItsPatienceIsOver) {
+  const TempFolder folder;
+  HealOptions options = Short(40);
+  options.learning_rate = 0;  // nothing gets better
+  options.validations = 10;
+  options.patience = 3;
+  const HealResult healed = HealTiny("full", options, folder / "a");
+  EXPECT_EQ(healed.curve.loss.size(), 12u);  // validations at steps 0, 4, 8 and 12
+  EXPECT_EQ(healed.curve.validation_loss.size(), 4u);
+}
+
+TEST(Heal, GoesBackAndOnAtHalfTheRateWhenTheLossExplodes) {
+  const TempFolder folder;
+  HealOptions options = Short(30);
+  options.learning_rate = 1e4;
+  options.clip = 1e9;
+  EXPECT_THROW(HealTiny("full", options, folder / "a" / "state"), NumericError);
+  options.retries = 20;
+  const HealResult healed = HealTiny("full", options, folder / "b" / "state");
+  EXPECT_EQ(healed.curve.loss.size(), 30u);
+  for (const double loss : healed.curve.loss) EXPECT_LE(loss, 10 * healed.curve.loss.front());
 }
 
 TEST(Heal, FromATeacherComesCloserToItsPredictions) {

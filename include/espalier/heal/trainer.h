@@ -26,6 +26,10 @@ struct HealOptions {
   double clip = 1.0;  // largest gradient norm
   double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8;
   int64_t validation_windows = 8;  // held out of the text
+  int64_t validations = 2;         // after the start, evenly; the last one at the end
+  std::string keep = "last";       // or "best": the weights of the best held-out loss
+  int64_t patience = 0;            // validations in a row without a better loss that end the training; 0: none do
+  int64_t retries = 0;             // how often an exploding loss leads back to the last checkpoint, at half the rate
   bool checkpoint_activations = true;
   double save_seconds = 60;  // between checkpoints
   uint64_t seed = 0;
@@ -47,7 +51,7 @@ struct HealCurve {
 
 struct HealResult {
   Model model;      // merged, no gradients
-  HealCurve curve;  // loss before each step; validation at start, middle and end
+  HealCurve curve;  // loss before each step; validation at the start and in between
 };
 
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
