@@ -52,7 +52,7 @@ class Trainer {
     if (std::filesystem::exists(state_)) Load();
     Progress progress("heal", steps_);
     if (step_ > 0) progress.Step(step_, "resumed");
-    metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
+    OpenMetrics();
     auto saved = std::chrono::steady_clock::now();
     if (options_.retries > 0 && step_ == 0) Save();  // something to go back to
     while (step_ < steps_) {
@@ -157,6 +157,11 @@ class Trainer {
     return "";
   }
 
+  void OpenMetrics() {
+    metrics_.reset();
+    metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
+  }
+
   // To the last checkpoint, and from there at half the rate.
   void GoBack(const std::string& problem) {
     if (retries_ == options_.retries) throw NumericError(problem);
@@ -167,6 +172,7 @@ class Trainer {
     retries_ = retries;
     rate_share_ = rate_share;
     Save();
+    OpenMetrics();  // without the steps that come again
     LogWarning("{}; back to step {}, at {} of the rate (retry {} of {})", problem, step_, rate_share_, retries_,
                options_.retries);
   }

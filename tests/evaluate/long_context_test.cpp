@@ -86,6 +86,31 @@ TEST(ContextTasks, AllHaveTheLengthAskedForAndExpectWhatStandsInThem) {
   }
 }
 
+TEST(ContextTasks, HideAsManyNeedlesAsTheirNamesSayAndAskForSomeOrAll) {
+  const Haystack haystack(kBytes, {});
+  const std::map<std::string, std::pair<int, size_t>> hidden_and_asked = {
+      {"niah_single", {1, 1}}, {"niah_multikey", {4, 1}}, {"niah_multivalue", {4, 4}}, {"niah_multiquery", {4, 4}}};
+  for (const auto& [name, counts] : hidden_and_asked) {
+    const Question question = Registry<ContextTask>::Create(name)->Make(haystack, 2000, 3);
+    const std::string text = TextOf(question), asked = text.substr(text.find("\n\nWhich"));
+    int hidden = 0;
+    for (size_t at = text.find("A number of the word "); at != std::string::npos;
+         at = text.find("A number of the word ", at + 1)) {
+      ++hidden;
+      // "A number of the word X is N.": N is expected where X is asked for, and nowhere else.
+      std::istringstream words(text.substr(at + 21, 60));
+      std::string word, is, number;
+      words >> word >> is >> number;
+      number.pop_back();
+      EXPECT_EQ(asked.find(word) != std::string::npos,
+                std::ranges::find(question.expected, number) != question.expected.end())
+          << name << ": " << word << " " << number;
+    }
+    EXPECT_EQ(hidden, counts.first) << name;
+    EXPECT_EQ(question.expected.size(), counts.second) << name;
+  }
+}
+
 TEST(ContextTasks, ExpectTheWordsThatACountFindsMostOften) {
   const Haystack haystack(kBytes, {});
   for (const char* name : {"common_words", "frequent_words"}) {
