@@ -14,8 +14,8 @@ using at::Tensor;
 
 HeadCache::Held HeadCache::Append(const Tensor& keys, const Tensor& values) {
   const int64_t needed = held_ + keys.size(2);
-  if (!keys_.defined() || needed > keys_.size(2)) {  // doubles, so that a token costs no copy of all others
-    const int64_t room = keys_.defined() ? std::max(needed, 2 * keys_.size(2)) : needed;
+  if (!keys_.defined() || needed > keys_.size(2)) {  // in steps of a quarter, so that a token costs no copy of all
+    const int64_t room = keys_.defined() ? std::max(needed, keys_.size(2) + keys_.size(2) / 4) : needed;
     const auto grown = [&](const Tensor& old, const Tensor& like) {
       Tensor larger = at::empty({like.size(0), like.size(1), room, like.size(3)}, like.options());
       if (held_ > 0) larger.narrow(2, 0, held_).copy_(old.narrow(2, 0, held_));
