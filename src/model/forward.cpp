@@ -127,12 +127,16 @@ Tensor Embed(const Model& model, const Tensor& ids) {
   return h * at::scalar_tensor(model.config.embedding_scale, h.options());  // rounded to the dtype first, as Gemma does
 }
 
+Tensor AttentionInput(const Model& model, int64_t l, const Tensor& h) {
+  return RmsNorm(model.config, h, model.blocks[static_cast<size_t>(l)].attention_norm);
+}
+
 Tensor RunAttention(const Model& model, int64_t l, const Tensor& input, const Rope& rope, Observer* observer,
                     KvCache* cache) {
   const Block& block = model.blocks[static_cast<size_t>(l)];
   const Tap tap{observer, model.edit.get(), l};
   const Tensor h = tap(Site::kBlockInput, input);
-  const Tensor attn_norm = tap(Site::kAttnNorm, RmsNorm(model.config, h, block.attention_norm));
+  const Tensor attn_norm = tap(Site::kAttnNorm, AttentionInput(model, l, h));
   const Tensor attended = model.config.blocks[static_cast<size_t>(l)].HasAttention()
                               ? AttentionOutput(model, l, attn_norm, rope, tap, cache)
                               : Constant(block.attention.w_o, h);

@@ -62,12 +62,14 @@ double HeldOutError(const System& s, const RefitData& held_out, const Tensor& co
 
 class LeastSquares final : public Compensator {
  public:
-  explicit LeastSquares(const Options& options) : ridge_(options.Real("ridge")) {
+  explicit LeastSquares(const Options& options) : ridge_(options.Real("ridge")), values_(options.Real("values")) {
     if (options.Text("inputs") == "pruned")
       sequential_ = SequentialOptions{options.Real("feedback"), options.Real("held_out")};
   }
   bool AddsBias() const override { return true; }
   std::optional<SequentialOptions> Sequential() const override { return sequential_; }
+
+  std::optional<double> ValuesRidge() const override { return values_ > 0 ? std::optional(values_) : std::nullopt; }
 
   Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept_columns) const override {
     const Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
@@ -92,6 +94,7 @@ class LeastSquares final : public Compensator {
   }
 
   double ridge_;
+  double values_;
   std::optional<SequentialOptions> sequential_;
 };
 
@@ -110,7 +113,12 @@ const bool kRegistered = Registry<Compensator>::Register(
           .Between(0, 1),
       RealOption("held_out", 0,
                  "inputs: pruned only. Share of the sequences on which each layer's ridge is chosen; 0: `ridge`")
-          .Between(0, 0.5)}},
+          .Between(0, 0.5),
+      RealOption(
+          "values", 0,
+          "Then refit w_v of every block to what reaches it through the pruned blocks before it, with this ridge: "
+          "two passes over the calibration windows, no parameter more; 0: leave it")
+          .AtLeast(0)}},
     [](const Options& options) -> std::unique_ptr<Compensator> { return std::make_unique<LeastSquares>(options); });
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "espalier/plan/planner.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
+#include "espalier/prune/refit_values.h"
 #include "espalier/prune/sequential.h"
 #include "run_state.h"
 
@@ -91,8 +92,8 @@ Statistics CalibrateModel(RunState& state, const std::string& name, const at::Te
 void CompensateCut(RunState& state, const Model& model, const Plan& plan, const fs::path& statistics, Model& cut) {
   const RecipeEntry& entry = state.recipe().Entry("prune.compensate");
   const auto compensator = Registry<Compensator>::Create(entry.name, entry.options);
+  const Options& calibration = state.recipe().Entry("data.calibration").options;
   if (compensator->Sequential()) {
-    const Options& calibration = state.recipe().Entry("data.calibration").options;
     CompensateSequentially(model, plan,
                            {.windows = state.CalibrationWindows(),
                             .tokens = ParseTokenWeighting(calibration.Text("tokens")),
@@ -101,6 +102,13 @@ void CompensateCut(RunState& state, const Model& model, const Plan& plan, const 
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(model, plan, LoadStatistics(state.folder() / statistics), *compensator, cut);
   }
+  if (const std::optional<double> ridge = compensator->ValuesRidge())
+    RefitValues(model,
+                {.windows = state.CalibrationWindows(),
+                 .matmul = ParseDtype(calibration.Text("matmul")),
+                 .outlier_ratio = calibration.Real("outlier_ratio"),
+                 .ridge = *ridge},
+                cut);
 }
 
 Plan ReadPlan(const RunState& state, const fs::path& name) {

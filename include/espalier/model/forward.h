@@ -38,6 +38,8 @@ at::Tensor RunBlock(const Model& model, int64_t block, const at::Tensor& h, cons
 at::Tensor RunAttention(const Model& model, int64_t block, const at::Tensor& h, const Rope& rope,
                         Observer* observer = nullptr, KvCache* cache = nullptr);
 at::Tensor RunFeedForward(const Model& model, int64_t block, const at::Tensor& residual, Observer* observer = nullptr);
+// What attention reads of its input: RMSNorm where the block has one before attention. [B, T, C] -> [B, T, C]
+at::Tensor AttentionInput(const Model& model, int64_t block, const at::Tensor& h);
 at::Tensor FinalNorm(const Model& model, const at::Tensor& h);
 
 // Everything but the head: [B, T] int64 -> [B, T, C] after the final norm.

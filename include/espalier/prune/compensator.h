@@ -46,6 +46,8 @@ class Compensator {
   virtual bool AddsBias() const = 0;
   // None: moments of the dense model are enough.
   virtual std::optional<SequentialOptions> Sequential() const { return std::nullopt; }
+  // The ridge of RefitValues (refit_values.h) where w_v of later blocks is to be refitted as well; none: it stays.
+  virtual std::optional<double> ValuesRidge() const { return std::nullopt; }
   // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted). NumericError when the system
   // cannot be solved.
   virtual Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept) const = 0;
