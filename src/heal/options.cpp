@@ -7,6 +7,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/heal/trainer.h"
+#include "espalier/model/load.h"
 
 namespace espalier {
 
@@ -47,6 +48,15 @@ std::vector<OptionSpec> HealRecipeOptions() {
                  "Weight of the divergence from the dense model's predictions (distillation, arXiv 1503.02531)")
           .AtLeast(0),
       RealOption("temperature", d.token.temperature, "logits: of both predictions").Between(0.01, 100),
+      IntOption("top", d.token.top,
+                "logits: compare the dense model's so many likeliest tokens, and all others together; 0: every token")
+          .Between(0, 1 << 20),
+      BoolOption(
+          "teacher_cache", d.teacher_cache,
+          "top: keep those of each window on disk until healing ends; pays when the text is seen more than once"),
+      TextOption("matmul", std::string(DtypeName(d.matmul)),
+                 "What products are computed in: float32, or bfloat16 (weights and optimizer stay float32)")
+          .OneOf({"float32", "bfloat16"}),
       RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
           .AtLeast(0)};
 }
@@ -73,8 +83,14 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
     throw RecipeError("heal: keep: best and patience watch the held-out loss; expected validation_windows above 0");
   heal.schedule = options.Text("schedule");
   heal.decay_share = options.Real("decay_share");
-  heal.token = {options.Real("next_token"), options.Real("logits"), options.Real("temperature")};
+  heal.token = {options.Real("next_token"), options.Real("logits"), options.Real("temperature"), options.Int("top")};
   heal.hidden = options.Real("hidden");
+  heal.matmul = ParseDtype(options.Text("matmul"));
+  heal.teacher_cache = options.Bool("teacher_cache");
+  if (heal.teacher_cache && (heal.token.top == 0 || heal.token.logits == 0 || heal.hidden > 0))
+    throw RecipeError(
+        "heal.teacher_cache: keeps the likeliest tokens alone; expected logits and top above 0 (64 is usual), and "
+        "hidden: 0");
   if (heal.token.next_token == 0 && !heal.NeedsTeacher())
     throw RecipeError("heal: next_token, logits and hidden are all 0; expected something to learn");
   heal.seed = seed;

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 
 #include "adamw.h"
 #include "espalier/core/error.h"
@@ -15,7 +16,9 @@
 #include "espalier/core/random.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
+#include "espalier/model/precision.h"
 #include "metrics_log.h"
+#include "teacher_cache.h"
 
 namespace espalier {
 namespace {
@@ -45,6 +48,8 @@ class Trainer {
           "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
           options.tokens, windows.size(0), options.length, options.batch));
     CheckTeacher();
+    if (teacher_ != nullptr && options.teacher_cache)
+      cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
 
@@ -83,7 +88,7 @@ class Trainer {
 
  private:
   // Windows of step `step`: a new order each time the text has been seen once.
-  Tensor Batch(int64_t step) const {
+  std::vector<int64_t> Rows(int64_t step) const {
     std::vector<int64_t> rows;
     for (int64_t i = step * options_.batch; i < (step + 1) * options_.batch; ++i) {
       const int64_t epoch = i / training_windows_;
@@ -91,13 +96,17 @@ class Trainer {
           RandomOrder(training_windows_, options_.seed, kOrderStream + static_cast<uint64_t>(epoch));
       rows.push_back(order[static_cast<size_t>(i % training_windows_)]);
     }
-    return windows_.index_select(0, at::tensor(rows, at::kLong)).to(model_.device());
+    return rows;
   }
 
   Tensor Hidden(const Tensor& ids) const {
     Tensor h = Embed(model_, ids);
     for (int64_t l = 0; l < model_.config.L(); ++l) {
-      const auto block = [this, l](const Tensor& x) { return RunBlock(model_, l, x, rope_); };
+      // Inside the block, which the backward pass may run again on a thread of its own.
+      const auto block = [this, l](const Tensor& x) {
+        const ProductsIn rounded(model_.device(), options_.matmul);
+        return RunBlock(model_, l, x, rope_);
+      };
       h = options_.checkpoint_activations ? Checkpointed(block, h, trainables_.front().parameter) : block(h);
     }
     return FinalNorm(model_, h);
@@ -115,9 +124,12 @@ class Trainer {
   // States that predict, one a row: [B*(T-1), C].
   static Tensor Predicting(const Tensor& hidden) { return hidden.narrow(1, 0, hidden.size(1) - 1).flatten(0, 1); }
 
-  Tensor Loss(const Tensor& ids) const {
+  // Of windows `rows`, ids [B, T] their tokens.
+  Tensor Loss(const std::vector<int64_t>& rows, const Tensor& ids) const {
     const Tensor hidden = Predicting(Hidden(ids)), targets = ids.slice(1, 1).flatten();
+    const ProductsIn rounded(model_.device(), options_.matmul);
     if (teacher_ == nullptr) return NextTokenLoss(hidden, model_.Head(), targets);
+    if (cache_) return DistillationLoss(hidden, model_.Head(), targets, cache_->Of(rows, ids), options_.token);
     Tensor taught;
     {
       const at::NoGradGuard no_grad;
@@ -130,13 +142,14 @@ class Trainer {
 
   // Of the text alone, whatever is learned: comparable between objectives.
   double ValidationLoss(const Tensor& ids) const {
+    const ProductsIn rounded(model_.device(), options_.matmul);
     return NextTokenLoss(Predicting(Hidden(ids)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
   }
 
   // What is wrong with the loss, where something is; the weights are then those before the step.
   std::string TrainStep() {
     const auto start = std::chrono::steady_clock::now();
-    const double value = Backward(Batch(step_));
+    const double value = Backward(Rows(step_));
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
       return fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
                          value, step_, curve_.loss.empty() ? value : curve_.loss.front(),
@@ -178,12 +191,13 @@ class Trainer {
   }
 
   // Adds up the gradients of the mean loss over a batch, a part of it at a time; that loss.
-  double Backward(const Tensor& batch) const {
-    const int64_t rows = batch.size(0), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
+  double Backward(const std::vector<int64_t>& batch) const {
+    const int64_t rows = std::ssize(batch), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
     Tensor sum;
     for (int64_t row = 0; row < rows; row += most) {
-      const Tensor part = batch.slice(0, row, row + most);
-      const Tensor loss = Loss(part) * (static_cast<double>(part.size(0)) / static_cast<double>(rows));
+      const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, rows));
+      const Tensor ids = windows_.index_select(0, at::tensor(part, at::kLong)).to(model_.device());
+      const Tensor loss = Loss(part, ids) * (static_cast<double>(part.size()) / static_cast<double>(rows));
       loss.backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
@@ -286,6 +300,7 @@ class Trainer {
   std::vector<Trainable> trainables_;
   AdamW optimizer_;
   Rope rope_;
+  std::optional<TeacherCache> cache_;
   HealCurve curve_;
   std::unique_ptr<MetricsLog> metrics_;
   NamedTensors best_;  // parameters of the best held-out loss so far, where they are asked for
@@ -295,6 +310,10 @@ class Trainer {
 };
 
 }  // namespace
+
+std::filesystem::path TeacherFolder(const std::filesystem::path& state) {
+  return state.parent_path() / (state.stem().string() + "-teacher");
+}
 
 HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher) {

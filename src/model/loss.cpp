@@ -14,26 +14,70 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kRows = 256;  // 50 MB of logits at V = 49,152; larger chunks are not faster
 
-// The teacher's half of a loss; without one, hidden and head are undefined.
+// The teacher's half of a loss: all of its predictions (hidden, head), the top ones (top), or nothing.
 struct Teacher {
   Tensor hidden, head;
+  TopPredictions top;
+
+  bool defined() const { return hidden.defined() || top.ids.defined(); }
+  Tensor Logits(int64_t row, int64_t rows) const {
+    return at::linear(hidden.narrow(0, row, rows), head).to(at::kFloat);  // [rows, V]
+  }
 };
 
-// Adds the parts of one chunk: the sum of losses over rows, and its gradient by the logits, which it overwrites.
+TopPredictions TopOfLogits(const Tensor& logits, int64_t top, double temperature) {
+  const Tensor scaled = logits / temperature;  // [rows, V]
+  const auto [values, ids] = scaled.topk(std::min(top, logits.size(1)), 1, /*largest=*/true, /*sorted=*/false);
+  return {ids, values - scaled.logsumexp(1, /*keepdim=*/true)};
+}
+
+// A divergence of the rows of a chunk, summed, and its gradient by the student's logits / temperature.
+struct Divergence {
+  Tensor sum, gradient;  // scalar; [rows, V] float32
+};
+
+Divergence OfAllTokens(const Tensor& log_q, const Tensor& teacher_logits, double temperature) {
+  const Tensor log_p = at::log_softmax(teacher_logits / temperature, 1), p = log_p.exp();
+  return {(p * (log_p - log_q)).sum(), log_q.exp() - p};
+}
+
+// sum over the top of p log(p / q) + p_rest log(p_rest / q_rest). By a logit j: q_j - p_j in the top, and in the rest
+// q_j - p_rest q_j / q_rest: there only the sum of q is taught.
+Divergence OfTopTokens(const Tensor& log_q, const TopPredictions& teacher) {
+  constexpr double kLeast = 1e-6;  // float32 sums of probabilities are no better
+  const Tensor p = teacher.log_probs.exp(), log_q_top = log_q.gather(1, teacher.ids);  // [rows, k]
+  const Tensor rest_p = (1 - p.sum(1, /*keepdim=*/true)).clamp_min_(kLeast);           // [rows, 1]
+  const Tensor rest_q = (1 - log_q_top.exp().sum(1, /*keepdim=*/true)).clamp_min_(kLeast);
+  const Tensor sum = (p * (teacher.log_probs - log_q_top)).sum() + (rest_p * (rest_p.log() - rest_q.log())).sum();
+  Tensor gradient = log_q.exp();
+  const Tensor top = gradient.gather(1, teacher.ids) - p;
+  gradient.mul_(1 - rest_p / rest_q).scatter_(1, teacher.ids, top);
+  return {sum, gradient};
+}
+
+Divergence OfChunk(const Tensor& logits, const Teacher& teacher, int64_t row, const TokenLossWeights& weights) {
+  const Tensor log_q = at::log_softmax(logits / weights.temperature, 1);
+  const int64_t rows = logits.size(0);
+  if (teacher.top.ids.defined())
+    return OfTopTokens(log_q, {teacher.top.ids.narrow(0, row, rows), teacher.top.log_probs.narrow(0, row, rows)});
+  const Tensor taught = teacher.Logits(row, rows);
+  return weights.top > 0 ? OfTopTokens(log_q, TopOfLogits(taught, weights.top, weights.temperature))
+                         : OfAllTokens(log_q, taught, weights.temperature);
+}
+
+// The parts of the rows from `row` on: the sum of losses, and its gradient by the logits, which it overwrites.
 struct ChunkLoss {
   Tensor loss, gradient;  // scalar float32; [rows, V] float32
 };
-ChunkLoss LossOfChunk(Tensor logits, const Tensor& target, const Tensor& teacher_logits,
+ChunkLoss LossOfChunk(Tensor logits, const Tensor& target, const Teacher& teacher, int64_t row,
                       const TokenLossWeights& weights) {
   const Tensor log_sum = logits.logsumexp(1, /*keepdim=*/true);  // [rows, 1]
   ChunkLoss chunk{weights.next_token * (log_sum - logits.gather(1, target)).sum(), {}};
   Tensor distilled;
-  if (teacher_logits.defined()) {
-    const double temperature = weights.temperature;
-    const Tensor log_q = at::log_softmax(logits / temperature, 1);
-    const Tensor log_p = at::log_softmax(teacher_logits / temperature, 1), p = log_p.exp();
-    chunk.loss = chunk.loss + weights.logits * temperature * temperature * (p * (log_p - log_q)).sum();
-    distilled = (log_q.exp() - p).mul_(weights.logits * temperature);
+  if (teacher.defined()) {
+    const Divergence divergence = OfChunk(logits, teacher, row, weights);
+    chunk.loss = chunk.loss + weights.logits * weights.temperature * weights.temperature * divergence.sum;
+    distilled = divergence.gradient * (weights.logits * weights.temperature);
   }
   chunk.gradient = logits.sub_(log_sum).exp_();  // softmax
   chunk.gradient.scatter_add_(1, target, at::full_like(log_sum, -1.0));
@@ -53,10 +97,7 @@ struct LinearTokenLoss : torch::autograd::Function<LinearTokenLoss> {
     for (int64_t row = 0; row < hidden.size(0); row += kRows) {
       const int64_t rows = std::min(kRows, hidden.size(0) - row);
       const Tensor x = hidden.narrow(0, row, rows), target = targets.narrow(0, row, rows).unsqueeze(1);
-      const Tensor teacher_logits = teacher.hidden.defined()
-                                        ? at::linear(teacher.hidden.narrow(0, row, rows), teacher.head).to(at::kFloat)
-                                        : Tensor();
-      const ChunkLoss chunk = LossOfChunk(at::linear(x, head).to(at::kFloat), target, teacher_logits, weights);
+      const ChunkLoss chunk = LossOfChunk(at::linear(x, head).to(at::kFloat), target, teacher, row, weights);
       loss += chunk.loss;
       const Tensor grad = chunk.gradient.div_(n).to(hidden.scalar_type());  // mean over N
       hidden_grad.narrow(0, row, rows).copy_(grad.matmul(head));            // [rows, C]
@@ -108,7 +149,25 @@ Tensor NextTokenLoss(const Tensor& hidden, const Tensor& head, const Tensor& tar
 
 Tensor DistillationLoss(const Tensor& hidden, const Tensor& head, const Tensor& targets, const Tensor& teacher_hidden,
                         const Tensor& teacher_head, const TokenLossWeights& weights) {
-  return LinearTokenLoss::apply(hidden, head, targets, Teacher{teacher_hidden, teacher_head}, weights);
+  return LinearTokenLoss::apply(hidden, head, targets, Teacher{teacher_hidden, teacher_head, {}}, weights);
+}
+
+Tensor DistillationLoss(const Tensor& hidden, const Tensor& head, const Tensor& targets, const TopPredictions& teacher,
+                        const TokenLossWeights& weights) {
+  return LinearTokenLoss::apply(hidden, head, targets, Teacher{{}, {}, teacher}, weights);
+}
+
+TopPredictions TopOf(const Tensor& hidden, const Tensor& head, int64_t top, double temperature) {
+  const at::NoGradGuard no_grad;
+  const Teacher teacher{hidden, head, {}};
+  std::vector<Tensor> ids, log_probs;
+  for (int64_t row = 0; row < hidden.size(0); row += kRows) {
+    const TopPredictions part =
+        TopOfLogits(teacher.Logits(row, std::min(kRows, hidden.size(0) - row)), top, temperature);
+    ids.push_back(part.ids);
+    log_probs.push_back(part.log_probs);
+  }
+  return {at::cat(ids), at::cat(log_probs)};
 }
 
 Tensor DrawTokens(const Tensor& hidden, const Tensor& head, const Tensor& uniform) {

@@ -328,10 +328,10 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
     const fs::path unfinished =
         state.folder() /
         fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
+    const fs::path teacher = TeacherFolder(unfinished);
     for (const auto& file : fs::directory_iterator(state.folder()))
-      if (file.path() != unfinished && file.path().filename().string().starts_with("heal-") &&
-          file.path().extension() == ".safetensors")
-        fs::remove(file.path());
+      if (file.path() != unfinished && file.path() != teacher && file.path().filename().string().starts_with("heal-"))
+        fs::remove_all(file.path());
     const at::Tensor windows = PackWindows(state.tokenizer(), state.healing_corpus(), 0, options.length, state.seed());
     const HealResult healed =
         Heal(state.ModelNamed("pruned"), windows, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
@@ -339,6 +339,7 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
     WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
     SaveAndReload(state, healed.model, "healed");
     fs::remove(unfinished);
+    fs::remove_all(teacher);
     Json facts = {{"steps", healed.curve.loss.size()}};
     if (!healed.curve.validation_loss.empty())
       facts["validation_loss"] = {healed.curve.validation_loss.front(), healed.curve.validation_loss.back()};

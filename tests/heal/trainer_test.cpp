@@ -143,7 +143,7 @@ TEST(Heal, FromATeacherComesCloserToItsPredictions) {
   };
   const double before = divergence(student);
   for (const auto& [next_token, logits, hidden] : {std::tuple{0.0, 1.0, 0.0}, {0.0, 0.0, 1.0}}) {
-    options.token = {next_token, logits, 1};
+    options.token = {next_token, logits, 1, 0};
     options.hidden = hidden;
     const TempFolder folder;
     const HealResult healed =
@@ -151,6 +151,53 @@ TEST(Heal, FromATeacherComesCloserToItsPredictions) {
     EXPECT_LT(divergence(healed.model), 0.5 * before) << logits << " " << hidden;
     EXPECT_LT(healed.curve.loss.back(), healed.curve.loss.front());
   }
+}
+
+TEST(Heal, WithTheTeachersPredictionsOnDiskIsTheSameAsWithout) {
+  const OneThread one;
+  const Model teacher = TinyModel(1);
+  Model student = CopyModel(teacher, at::kFloat, at::kCPU);
+  student.blocks[1].ffn.w_down.weight.zero_();
+  const Tensor windows = RandomIds(3, 24, kLength, TinyShape().V);
+  HealOptions options = Short(12);
+  options.token = {0.5, 1, 2, 6};
+  const auto heal = [&](const std::filesystem::path& state) {
+    return Heal(student, windows, *Registry<HealingMethod>::Create("full"), options, state, &teacher);
+  };
+  const TempFolder folder;
+  const HealResult live = heal(folder / "live");
+  options.teacher_cache = true;
+  const HealResult kept = heal(folder / "kept");
+  for (size_t i = 0; i < live.curve.loss.size(); ++i)
+    EXPECT_NEAR(live.curve.loss[i], kept.curve.loss[i], 1e-3 * live.curve.loss[i]);
+  // Read back from disk: bitwise the same.
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(TeacherFolder(folder / "kept")), {}), 20);
+  EXPECT_EQ(heal(folder / "kept").curve.loss, kept.curve.loss);
+  SaveTensors(TeacherFolder(folder / "kept") / "7.safetensors", {{"ids", at::zeros({3, 6}, at::kInt)}});
+  const std::string message = MessageOf([&] { heal(folder / "kept"); });
+  EXPECT_NE(message.find("7.safetensors: expected 'ids' of 15 tokens with the likeliest 6 each"), std::string::npos)
+      << message;
+}
+
+TEST(Heal, InBfloat16ProductsLearnsTheSame) {
+  const TempFolder folder;
+  HealOptions options = Short(20);
+  const HealResult wide = HealTiny("full", options, folder / "wide" / "state");
+  options.matmul = at::kBFloat16;
+  const HealResult narrow = HealTiny("full", options, folder / "narrow" / "state");
+  EXPECT_EQ(narrow.model.dtype(), at::kFloat);
+  EXPECT_NE(wide.curve.loss.back(), narrow.curve.loss.back());
+  EXPECT_NEAR(wide.curve.loss.back(), narrow.curve.loss.back(), 0.02 * wide.curve.loss.back());
+}
+
+TEST(HealOptions, KeepPredictionsOnlyOfTheTop) {
+  const auto refused = [](std::map<std::string, OptionValue> values) {
+    values["teacher_cache"] = true;
+    return MessageOf([&] { HealOptionsFrom(Options(HealRecipeOptions(), values, "heal"), 1); });
+  };
+  EXPECT_NE(refused({{"logits", 1.0}}).find("expected logits and top above 0"), std::string::npos);
+  EXPECT_NE(refused({{"top", int64_t{64}}}).find("expected logits and top above 0"), std::string::npos);
+  EXPECT_EQ(refused({{"logits", 1.0}, {"top", int64_t{64}}}), "no error");
 }
 
 TEST(LearningRate, FollowsTheScheduleWorkedByHand) {

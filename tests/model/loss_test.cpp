@@ -82,6 +82,40 @@ TEST(DistillationLoss, OfATeacherThatIsTheStudentIsTheNextTokenLoss) {
   EXPECT_NEAR(mixed, NextTokenLoss(hidden, head, targets).item<double>(), 1e-6);
 }
 
+TEST(DistillationLoss, OfTheTopTakesTheRestTogether) {
+  // 40 tokens, the teacher's 5 likeliest kept: a distribution over 6 outcomes, by autograd over whole logits.
+  const Tensor targets = RandomIds(5, 1, 300, 40).flatten();
+  const Tensor taught = Normal(6, {300, 6}), teacher_head = Normal(7, {40, 6});
+  for (const TokenLossWeights weights : {TokenLossWeights{1, 0.5, 1, 5}, {0, 1, 2, 5}, {0.25, 2, 0.5, 39}}) {
+    const Tensor hidden = Leaf(Normal(8, {300, 8})), head = Leaf(Normal(9, {40, 8}));
+    const Tensor hidden2 = Leaf(hidden.detach()), head2 = Leaf(head.detach());
+    const Tensor loss = DistillationLoss(hidden, head, targets, taught, teacher_head, weights) * 3;
+    const Tensor logits = at::linear(hidden2, head2), q = at::softmax(logits / weights.temperature, 1);
+    const Tensor all = at::softmax(at::linear(taught, teacher_head) / weights.temperature, 1);
+    const auto [p, ids] = all.topk(weights.top, 1);
+    const auto with_rest = [](const Tensor& top) { return at::cat({top, 1 - top.sum(1, true)}, 1); };
+    const Tensor p6 = with_rest(p), q6 = with_rest(q.gather(1, ids));
+    const Tensor kl = (p6 * (p6.log() - q6.log())).sum(1).mean() * weights.temperature * weights.temperature;
+    const Tensor expected = (weights.next_token * at::cross_entropy_loss(logits, targets) + weights.logits * kl) * 3;
+    loss.backward();
+    expected.backward();
+    EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 2e-4);
+    EXPECT_LT(RelativeDifference(hidden.grad(), hidden2.grad()), 1e-4);
+    EXPECT_LT(RelativeDifference(head.grad(), head2.grad()), 1e-4);
+
+    const Tensor kept =
+        DistillationLoss(hidden, head, targets, TopOf(taught, teacher_head, weights.top, weights.temperature), weights);
+    EXPECT_EQ((kept * 3).item<double>(), loss.item<double>());
+  }
+}
+
+TEST(DistillationLoss, OfEveryTokenInTheTopIsThatOfAll) {
+  const Tensor targets = RandomIds(5, 1, 20, 12).flatten();
+  const Tensor hidden = Normal(8, {20, 8}), head = Normal(9, {12, 8}), taught = Normal(6, {20, 8});
+  EXPECT_NEAR(DistillationLoss(hidden, head, targets, taught, head, {1, 1, 2, 12}).item<double>(),
+              DistillationLoss(hidden, head, targets, taught, head, {1, 1, 2, 0}).item<double>(), 1e-4);
+}
+
 TEST(NextTokenLoss, StaysFiniteForHugeLogits) {
   const Tensor hidden = Leaf(at::full({4, 2}, 1e4f)), head = at::tensor({1.f, 1.f, -1.f, -1.f}).view({2, 2});
   const Tensor loss = NextTokenLoss(hidden, head, at::ones({4}, at::kLong));

@@ -1,6 +1,7 @@
 #pragma once
 // Fine-tunes a pruned model on token windows; killed at any moment it goes on bitwise where its last checkpoint was.
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <filesystem>
 #include <string>
@@ -31,10 +32,12 @@ struct HealOptions {
   int64_t patience = 0;            // validations in a row without a better loss that end the training; 0: none do
   int64_t retries = 0;             // how often an exploding loss leads back to the last checkpoint, at half the rate
   bool checkpoint_activations = true;
-  double save_seconds = 60;  // between checkpoints
+  c10::ScalarType matmul = at::kFloat;  // of the passes' products; weights, sums and the optimizer stay float32
+  double save_seconds = 60;             // between checkpoints
   uint64_t seed = 0;
   // What is learned: next token of the text, logits and last hidden states of the teacher, each with its weight.
   TokenLossWeights token;
+  bool teacher_cache = false;  // keep the teacher's token.top likeliest tokens on disk
   double hidden = 0;  // of the squared error of the states after the final norm, over the teacher's mean square
   bool NeedsTeacher() const { return token.logits > 0 || hidden > 0; }
 };
@@ -53,6 +56,9 @@ struct HealResult {
   Model model;      // merged, no gradients
   HealCurve curve;  // loss before each step; validation at the start and in between
 };
+
+// Where the teacher's predictions are kept, beside the state: whoever deletes the one deletes the other.
+std::filesystem::path TeacherFolder(const std::filesystem::path& state);
 
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
 // Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state

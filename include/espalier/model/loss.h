@@ -18,13 +18,27 @@ struct TokenLossWeights {
   // 2015, arXiv 1503.02531): the factor keeps the size of gradients.
   double logits = 0;
   double temperature = 1;
+  // p and q of the teacher's so many likeliest tokens and of the rest together; 0: of every token.
+  int64_t top = 0;
 };
+
+// A teacher's likeliest tokens: all that a divergence with `top` reads of it, small enough to keep on disk.
+struct TopPredictions {
+  at::Tensor ids;        // [N, k] int64, of one row all different
+  at::Tensor log_probs;  // [N, k] float32, log softmax(logits / temperature) at those
+};
+// The `top` likeliest tokens of hidden states [N, C] under head [V, C], without gradients; logits as above.
+TopPredictions TopOf(const at::Tensor& hidden, const at::Tensor& head, int64_t top, double temperature);
 
 // As NextTokenLoss, mixed with the divergence from a teacher with hidden states [N, C'] and head [V, C'], from which no
 // gradient flows. Logits of both exist for 256 rows at a time.
 at::Tensor DistillationLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
                             const at::Tensor& teacher_hidden, const at::Tensor& teacher_head,
                             const TokenLossWeights& weights);
+
+// The same from what TopOf kept of the teacher, at the same temperature.
+at::Tensor DistillationLoss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& targets,
+                            const TopPredictions& teacher, const TokenLossWeights& weights);
 
 // One token for each hidden state [N, C], drawn from the model's own distribution softmax(hidden head^T): the first
 // whose cumulative probability exceeds uniform [N] float64 in [0, 1). [N] int64, without gradients. Logits exist for
