@@ -63,7 +63,8 @@ class Walk {
       const Tensor h = dense_.narrow(0, first, B);
       const Tensor x = AttentionInput(model_, l, h).flatten(0, 1).to(at::kFloat);
       const Tensor y = AttentionInput(cut_, l, pruned_.narrow(0, first, B)).flatten(0, 1).to(at::kFloat);
-      const Tensor outlier = OutlierTokens(h, h, data_.outlier_ratio).flatten().unsqueeze(1);  // [B*T, 1]
+      const Tensor outlier =
+          OutlierTokens(h, h, data_.outlier_ratio).to(h.device()).flatten().unsqueeze(1);  // [B*T, 1]
       const Tensor weighted = at::where(outlier, y * static_cast<double>(h.size(1)), y);
       gram += weighted.t().matmul(y).to(at::kDouble).cpu();
       cross += (x - y).t().matmul(weighted).to(at::kDouble).cpu();

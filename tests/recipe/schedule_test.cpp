@@ -18,7 +18,7 @@
 #include "espalier/recipe/run.h"
 #include "espalier/recipe/schema.h"
 #include "support/support.h"
-#include "support/tiny_model.h"
+#include "support/tiny_run.h"
 
 namespace espalier {
 namespace {
@@ -28,39 +28,16 @@ using at::Tensor;
 
 class Scheduled : public testing::Test {
  protected:
-  Scheduled() {
-    TinyShape shape = EvenShape(4, {4, 2, 24});
-    shape.V = tokenizer_->vocabulary_size();
-    model_ = TinyModel(1, shape);
-    model_.config.max_positions = 64;
-    SaveModel(model_, *tokenizer_, folder_ / "model");
-    std::string text;
-    for (int i = 0; i < 1500; ++i) text += fmt::format("the {} and {} of it, ", i * 7 % 31, i);
-    WriteFile(folder_ / "text.txt", text);
-  }
-
   // The folder of a run until the pruned model.
-  fs::path Run(const std::string& name, const std::string& prune) const {
-    const fs::path path = folder_ / (name + ".yaml");
-    WriteFile(path, fmt::format("name: {}\nruns: {}\nthreads: 1\nmodel: {{path: {}}}\ndata:\n"
-                                "  calibration: {{path: {}, sequences: 4, length: 64}}\nanalyze: {{tokens: 64}}\n{}",
-                                name, folder_.path().string(), (folder_ / "model").string(),
-                                (folder_ / "text.txt").string(), prune));
-    RunOptions options;
-    options.until = "prune";
-    RunRecipe(Recipe::Read(path, {}, RunSchema()), options);
-    return folder_ / name;
-  }
+  fs::path Run(const std::string& name, const std::string& prune) const { return run_.Run(name, prune, "prune"); }
   Tensor Windows() const {
     TextSource source;
-    source.path = folder_ / "text.txt";
-    return PackWindows(*tokenizer_, ReadCorpus(source), 4, 64, 0);
+    source.path = run_.Text();
+    return PackWindows(run_.tokenizer(), ReadCorpus(source), 4, 64, 0);
   }
 
-  std::unique_ptr<Tokenizer> tokenizer_ =
-      Tokenizer::Open(fs::path(ESPALIER_SOURCE_DIR) / "tests/io/fixtures/tokenizer/smollm2");
-  Model model_;
-  TempFolder folder_;
+  TinyRun run_;
+  const Model& model_ = run_.model();
 };
 
 double MeanLoss(const Model& model, const Tensor& ids) {
