@@ -13,11 +13,11 @@
 #include "adamw.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
-#include "espalier/core/random.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
 #include "espalier/model/precision.h"
 #include "metrics_log.h"
+#include "mixture.h"
 #include "teacher_cache.h"
 
 namespace espalier {
@@ -25,28 +25,26 @@ namespace {
 
 using at::Tensor;
 
-constexpr double kExplosion = 10;     // times the first loss: nothing comes back from there
-constexpr uint64_t kOrderStream = 1;  // of the random numbers; 0 packs the windows
+constexpr double kExplosion = 10;  // times the first loss: nothing comes back from there
 
 class Trainer {
  public:
-  Trainer(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
-          std::filesystem::path state, const Model* teacher)
+  Trainer(const Model& model, const std::vector<TrainingText>& texts, const HealingMethod& method,
+          const HealOptions& options, std::filesystem::path state, const Model* teacher)
       : teacher_(options.NeedsTeacher() ? teacher : nullptr),
         model_(CopyModel(model, model.dtype(), model.device())),
-        windows_(windows),
+        texts_(texts, options.validation_windows, options.seed),
         options_(options),
         state_(std::move(state)),
         trainables_(method.Attach(model_, options.seed)),
         optimizer_(trainables_, options) {
     if (trainables_.empty())
       throw RecipeError("heal: the method leaves nothing to learn; name at least one role that the model has");
-    training_windows_ = windows.size(0) - options.validation_windows;
     steps_ = options.tokens / (options.batch * options.length);
-    if (steps_ < 1 || training_windows_ < 1)
+    if (steps_ < 1)
       throw RecipeError(fmt::format(
           "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
-          options.tokens, windows.size(0), options.length, options.batch));
+          options.tokens, texts_.size(), options.length, options.batch));
     CheckTeacher();
     if (teacher_ != nullptr && options.teacher_cache)
       cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
@@ -87,18 +85,6 @@ class Trainer {
   Model& model() { return model_; }
 
  private:
-  // Windows of step `step`: a new order each time the text has been seen once.
-  std::vector<int64_t> Rows(int64_t step) const {
-    std::vector<int64_t> rows;
-    for (int64_t i = step * options_.batch; i < (step + 1) * options_.batch; ++i) {
-      const int64_t epoch = i / training_windows_;
-      const std::vector<int64_t> order =
-          RandomOrder(training_windows_, options_.seed, kOrderStream + static_cast<uint64_t>(epoch));
-      rows.push_back(order[static_cast<size_t>(i % training_windows_)]);
-    }
-    return rows;
-  }
-
   Tensor Hidden(const Tensor& ids) const {
     Tensor h = Embed(model_, ids);
     for (int64_t l = 0; l < model_.config.L(); ++l) {
@@ -149,7 +135,7 @@ class Trainer {
   // What is wrong with the loss, where something is; the weights are then those before the step.
   std::string TrainStep() {
     const auto start = std::chrono::steady_clock::now();
-    const double value = Backward(Rows(step_));
+    const double value = Backward(texts_.Rows(step_ * options_.batch, options_.batch));
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
       return fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
                          value, step_, curve_.loss.empty() ? value : curve_.loss.front(),
@@ -196,7 +182,7 @@ class Trainer {
     Tensor sum;
     for (int64_t row = 0; row < rows; row += most) {
       const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, rows));
-      const Tensor ids = windows_.index_select(0, at::tensor(part, at::kLong)).to(model_.device());
+      const Tensor ids = texts_.Windows(part).to(model_.device());
       const Tensor loss = Loss(part, ids) * (static_cast<double>(part.size()) / static_cast<double>(rows));
       loss.backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
@@ -217,11 +203,9 @@ class Trainer {
     const int64_t tokens = step_ * options_.batch * options_.length;
     if (!curve_.validation_tokens.empty() && curve_.validation_tokens.back() == tokens) return;
     const at::NoGradGuard no_grad;
-    double sum = 0;
-    for (int64_t row = training_windows_; row < windows_.size(0); ++row)
-      sum += ValidationLoss(windows_.narrow(0, row, 1).to(model_.device()));
+    const double loss = texts_.HeldOut([this](const Tensor& ids) { return ValidationLoss(ids.to(model_.device())); });
     curve_.validation_tokens.push_back(tokens);
-    curve_.validation_loss.push_back(sum / static_cast<double>(options_.validation_windows));
+    curve_.validation_loss.push_back(loss);
     metrics_->Add(step_, {{"validation_loss", curve_.validation_loss.back()}});
     if (options_.keep == "best" && BestValidation() + 1 == std::ssize(curve_.validation_loss)) KeepAsBest();
   }
@@ -294,7 +278,7 @@ class Trainer {
 
   const Model* teacher_;
   Model model_;
-  Tensor windows_;
+  Mixture texts_;
   HealOptions options_;
   std::filesystem::path state_;
   std::vector<Trainable> trainables_;
@@ -306,7 +290,7 @@ class Trainer {
   NamedTensors best_;  // parameters of the best held-out loss so far, where they are asked for
   double tokens_per_second_ = 0, rate_share_ = 1;
   int64_t retries_ = 0;
-  int64_t training_windows_ = 0, steps_ = 0, step_ = 0;
+  int64_t steps_ = 0, step_ = 0;
 };
 
 }  // namespace
@@ -317,7 +301,12 @@ std::filesystem::path TeacherFolder(const std::filesystem::path& state) {
 
 HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher) {
-  Trainer trainer(model, windows, method, options, state, teacher);
+  return Heal(model, std::vector<TrainingText>{{windows}}, method, options, state, teacher);
+}
+
+HealResult Heal(const Model& model, const std::vector<TrainingText>& texts, const HealingMethod& method,
+                const HealOptions& options, const std::filesystem::path& state, const Model* teacher) {
+  Trainer trainer(model, texts, method, options, state, teacher);
   HealCurve curve = trainer.Run();
   const at::NoGradGuard no_grad;
   method.Merge(trainer.model());

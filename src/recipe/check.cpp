@@ -135,10 +135,12 @@ std::string CheckRecipe(const Recipe& recipe) {
   const Options& calibration = recipe.Entry("data.calibration").options;
   text += fmt::format("calibrate  {} tokens of {} documents\n", FormatCount(state.CalibrationWindows().numel()),
                       state.calibration_corpus().documents.size());
-  if (recipe.Has("heal"))
-    text +=
-        fmt::format("heal       {} tokens of {} documents\n", FormatCount(recipe.Entry("heal").options.Int("tokens")),
-                    state.healing_corpus().documents.size());
+  if (recipe.Has("heal")) {
+    size_t documents = 0;
+    for (const HealingText& healing : state.HealingTexts()) documents += healing.corpus->documents.size();
+    text += fmt::format("heal       {} tokens of {} documents\n",
+                        FormatCount(recipe.Entry("heal").options.Int("tokens")), documents);
+  }
   text += fmt::format("evaluate   {} suites for each of {}\n", recipe.List("evaluate").size(),
                       recipe.Has("heal") ? "dense, pruned, healed" : "dense, pruned");
   const double attention = static_cast<double>(model.config.L() * calibration.Int("length") * model.config.C);

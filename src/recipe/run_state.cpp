@@ -163,10 +163,16 @@ const Corpus& RunState::calibration_corpus() {
   return sharing_.inputs->Text(TextSourceFrom(recipe_.Entry("data.calibration").options));
 }
 
-const Corpus& RunState::healing_corpus() {
+std::vector<HealingText> RunState::HealingTexts() {
   if (!recipe_.Has("data.healing"))
     throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
-  return sharing_.inputs->Text(TextSourceFrom(recipe_.Entry("data.healing").options));
+  std::vector<HealingText> texts;
+  const auto add = [&](const RecipeEntry& entry) {
+    texts.push_back({&sharing_.inputs->Text(TextSourceFrom(entry.options)), entry.options.Real("weight")});
+  };
+  add(recipe_.Entry("data.healing"));
+  for (const RecipeEntry& entry : recipe_.List("data.healing.mix")) add(entry);
+  return texts;
 }
 
 const Corpus& RunState::EvaluationCorpus(const TextSource& source) {
@@ -258,7 +264,8 @@ void CheckGates(const Recipe& recipe) {
 std::vector<std::string> CheckLeaks(RunState& state) {
   const Recipe& recipe = state.recipe();
   std::vector<std::pair<std::string, const Corpus*>> used = {{"data.calibration", &state.calibration_corpus()}};
-  if (recipe.Has("heal")) used.emplace_back("data.healing", &state.healing_corpus());
+  if (recipe.Has("heal"))
+    for (const HealingText& text : state.HealingTexts()) used.emplace_back("data.healing", text.corpus);
   std::vector<std::string> leaks;
   for (const RecipeEntry& entry : recipe.List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();

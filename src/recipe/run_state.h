@@ -47,6 +47,11 @@ struct PruneStep {
   std::filesystem::path Plan() const;
 };
 
+struct HealingText {
+  const Corpus* corpus;
+  double weight;
+};
+
 class RunState {
  public:
   RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing = {});
@@ -69,8 +74,8 @@ class RunState {
   std::filesystem::path ModelPath(const std::string& name) const;
 
   const Corpus& calibration_corpus();
-  at::Tensor CalibrationWindows();  // [sequences, length]
-  const Corpus& healing_corpus();
+  at::Tensor CalibrationWindows();                           // [sequences, length]
+  std::vector<HealingText> HealingTexts();                   // data.healing, then those mixed in
   const Corpus& EvaluationCorpus(const TextSource& source);  // read once a run
 
   // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns

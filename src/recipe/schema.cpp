@@ -95,6 +95,13 @@ std::vector<OptionSpec> SweepVariantOptions() {
           TextListOption("set", {{}}, "Overrides laid over the recipe, as on the command line: \"prune.score=wifv\"")};
 }
 
+std::vector<OptionSpec> HealingTextOptions() {
+  std::vector<OptionSpec> options = TextSourceOptions();
+  options.push_back(
+      RealOption("weight", 1, "How many windows of this text are trained on, relative to the others").AtLeast(1e-6));
+  return options;
+}
+
 std::vector<std::string> UnitKindNames() {
   std::vector<std::string> names;
   for (const UnitKindInfo& info : UnitKinds()) names.emplace_back(info.name);
@@ -111,7 +118,8 @@ std::vector<SectionSpec> RunSchema() {
       {"model", kMap, "The model that is pruned", ModelOptions(), "", "", true, ""},
       {"data", kMap, "Texts", {}, "", "", true, ""},
       {"data.calibration", kMap, "What statistics are measured on", CalibrationOptions(), "", "", true, ""},
-      {"data.healing", kMap, "What the pruned model is trained on", TextSourceOptions(), "", "", false, ""},
+      {"data.healing", kMap, "What the pruned model is trained on", HealingTextOptions(), "", "", false, ""},
+      {"data.healing.mix", kMapList, "More texts, mixed in", HealingTextOptions(), "", "", false, ""},
       {"analyze", kMap, "How spikes and sinks are found", AnalyzeRecipeOptions(), "", "", false, ""},
       {"protect",
        kComponentList,

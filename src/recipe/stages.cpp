@@ -321,7 +321,10 @@ std::string PruneStage(RunState& state, const PruneStep& step, const std::string
 
 std::string HealStage(RunState& state, const std::string& prune_key) {
   const RecipeEntry& entry = state.recipe().Entry("heal");
-  const Json inputs = {{"prune", prune_key}, {"corpus", state.healing_corpus().sha256}, {"heal", EntryJson(entry)}};
+  Json texts = Json::array();
+  for (const HealingText& text : state.HealingTexts())
+    texts.push_back({{"corpus", text.corpus->sha256}, {"weight", text.weight}});
+  const Json inputs = {{"prune", prune_key}, {"texts", texts}, {"heal", EntryJson(entry)}};
   return state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
     const HealOptions options = HealOptionsFrom(entry.options, state.seed());
     // The name carries the inputs: the state of another healing is never taken for this one's.
@@ -332,9 +335,11 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
     for (const auto& file : fs::directory_iterator(state.folder()))
       if (file.path() != unfinished && file.path() != teacher && file.path().filename().string().starts_with("heal-"))
         fs::remove_all(file.path());
-    const at::Tensor windows = PackWindows(state.tokenizer(), state.healing_corpus(), 0, options.length, state.seed());
+    std::vector<TrainingText> training;
+    for (const HealingText& text : state.HealingTexts())
+      training.push_back({PackWindows(state.tokenizer(), *text.corpus, 0, options.length, state.seed()), text.weight});
     const HealResult healed =
-        Heal(state.ModelNamed("pruned"), windows, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
+        Heal(state.ModelNamed("pruned"), training, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
              unfinished, options.NeedsTeacher() ? &state.dense() : nullptr);
     WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
     SaveAndReload(state, healed.model, "healed");

@@ -370,10 +370,16 @@ TEST(Heal, RefusesAStateOfAnotherModel) {
 
 TEST(Heal, SaysWhenThereIsNothingToTrainOn) {
   const TempFolder folder;
+  EXPECT_EQ(
+      MessageOf([&] {
+        Heal(TinyModel(1), Text(1, 4), *Registry<HealingMethod>::Create("full"), Short(3), folder / "state");
+      }),
+      "heal: text 1 of 1 has 4 windows of 16 tokens, of which 4 are held out; expected more, so use more text, shorter "
+      "windows or fewer validation_windows");
   EXPECT_EQ(MessageOf([&] {
-              Heal(TinyModel(1), Text(1, 4), *Registry<HealingMethod>::Create("full"), Short(3), folder / "state");
+              Heal(TinyModel(1), Text(1, 24), *Registry<HealingMethod>::Create("full"), Short(0), folder / "state");
             }),
-            "heal: 192 tokens in 4 windows of 16 give no step of 4 windows; ask for more tokens or more text");
+            "heal: 0 tokens in 24 windows of 16 give no step of 4 windows; ask for more tokens or more text");
 }
 
 TEST(Heal, SaysWhenTheMethodHasNothingToLearn) {

@@ -45,6 +45,12 @@ struct HealOptions {
 std::vector<OptionSpec> HealRecipeOptions();
 HealOptions HealOptionsFrom(const Options& options, uint64_t seed);
 
+// One of the texts that are trained on: windows [S, length] int64, and how many samples it gives beside the others.
+struct TrainingText {
+  at::Tensor windows;
+  double weight = 1;
+};
+
 struct HealCurve {
   std::vector<int64_t> tokens;
   std::vector<double> loss;
@@ -61,10 +67,12 @@ struct HealResult {
 std::filesystem::path TeacherFolder(const std::filesystem::path& state);
 
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
-// Trains a copy of `model` on windows [S, length] int64, of which the last `validation_windows` are held out. The state
+// Trains a copy of `model`; the last `validation_windows` windows of each text are held out. The state
 // goes to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on
 // from it. metrics.jsonl and TensorBoard's events go to a folder `training` beside it. NumericError when the loss is
 // not finite or exceeds ten times the first (the last good state stays on disk).
+HealResult Heal(const Model& model, const std::vector<TrainingText>& texts, const HealingMethod& method,
+                const HealOptions& options, const std::filesystem::path& state, const Model* teacher = nullptr);
 HealResult Heal(const Model& model, const at::Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher = nullptr);
 
