@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
 #include "espalier/core/log.h"
+#include "espalier/core/memory.h"
 #include "espalier/core/random.h"
 #include "espalier/evaluate/evaluator.h"
 #include "espalier/model/kv_cache.h"
@@ -17,18 +17,6 @@
 
 namespace espalier {
 namespace {
-
-// The highest resident size of this process since Reset, in bytes; none where the system does not say.
-class PeakMemory {
- public:
-  PeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }
-  std::optional<int64_t> Bytes() const {
-    std::ifstream status("/proc/self/status");
-    for (std::string word; status >> word;)
-      if (int64_t kilobytes = 0; word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
-    return std::nullopt;
-  }
-};
 
 class Speed final : public Evaluator {
  public:
@@ -43,7 +31,7 @@ class Speed final : public Evaluator {
 
   Results Run(const EvaluationInput& input) const override {
     const at::NoGradGuard no_grad;
-    const PeakMemory peak;
+    ResetPeakMemory();
     const at::Tensor ids = RandomIds(input.model.config.V).to(input.model.device());
     Progress progress(fmt::format("{} speed", input.model_name), repeats_ + 1);
     std::vector<double> prefill, decode;
@@ -73,7 +61,7 @@ class Speed final : public Evaluator {
                         {"interval", "first and third quartile of the repeats"}};
     AddRate("prefill_tokens_per_second", prefill, results);
     AddRate("decode_tokens_per_second", decode, results);
-    AddSizes(input.model, peak, results);
+    AddSizes(input.model, results);
     return results;
   }
 
@@ -95,7 +83,7 @@ class Speed final : public Evaluator {
     results.metrics.push_back({name, quantile(0.5), "tokens/s", repeats_, quantile(0.25), quantile(0.75), ""});
   }
 
-  static void AddSizes(const Model& model, const PeakMemory& peak, Results& results) {
+  static void AddSizes(const Model& model, Results& results) {
     const Cost cost = DenseCost(model);
     const auto add = [&](const std::string& name, int64_t value, const std::string& unit) {
       results.metrics.push_back({name, static_cast<double>(value), unit, 1, {}, {}, ""});
@@ -104,7 +92,7 @@ class Speed final : public Evaluator {
     add("bytes", cost.bytes, "bytes");
     add("kv_bytes_per_token", cost.kv_bytes, "bytes");
     add("macs_per_token", cost.macs, "");
-    if (const auto bytes = peak.Bytes()) add("peak_memory", *bytes, "bytes");  // of the process, other models included
+    add("peak_memory", PeakMemory(), "bytes");  // of the process, other models included
   }
 
   at::Tensor RandomIds(int64_t V) const {

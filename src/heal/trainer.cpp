@@ -13,6 +13,7 @@
 #include "adamw.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/memory.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
 #include "espalier/model/precision.h"
@@ -67,7 +68,8 @@ class Trainer {
       }
       const auto now = std::chrono::steady_clock::now();
       try {
-        progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s", curve_.loss.back(), tokens_per_second_));
+        progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s, {} at most", curve_.loss.back(), tokens_per_second_,
+                                     FormatBytes(static_cast<double>(PeakMemory()))));
       } catch (const Interrupted&) {
         Save();
         throw;

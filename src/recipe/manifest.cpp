@@ -1,13 +1,11 @@
 #include "manifest.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/memory.h"
 
 namespace espalier {
 
@@ -81,16 +79,6 @@ const Json& Manifest::environment() const {
 
 void Manifest::Save() const {
   WriteJson(path_, *json_);
-}
-
-int64_t PeakMemory() {
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<int64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
-}
-
-void ResetPeakMemory() {
-  std::ofstream("/proc/self/clear_refs") << "5";  // proc(5), since Linux 4.0
 }
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/memory.h"
 #include "espalier/core/version.h"
 #include "espalier/evaluate/gate.h"
 #include "espalier/report/csv.h"

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +15,7 @@
 #include <tuple>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 #include "espalier/core/log.h"
 #include "espalier/io/tensors.h"
 #include "espalier/model/forward.h"
@@ -357,6 +359,47 @@ TEST(Heal, StopsWithAnErrorWhenTheModelIsNotFinite) {
   EXPECT_THROW(Heal(model, Text(1, 24), *Registry<HealingMethod>::Create("full"), Short(3), folder / "state"),
                NumericError);
   EXPECT_FALSE(std::filesystem::exists(folder / "state"));
+}
+
+// While it lives, no file of this process may grow beyond so many bytes: a disk that is full.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST(Heal, OnAFullDiskStopsAndKeepsTheLastCheckpoint) {
+  const TempFolder folder;
+  HealOptions options = Short(20);
+  options.save_seconds = 0;  // after every step
+  HealTiny("full", options, folder / "whole" / "state");
+  const auto state = folder / "full" / "state";
+  HealOptions first = options;
+  first.retries = 1;  // a checkpoint before the first step
+  first.learning_rate = 1e9;
+  EXPECT_THROW(HealTiny("full", first, state), NumericError);
+  const std::string kept = ReadFile(state);
+  {
+    const FullDisk full(4096);
+    const std::string message = MessageOf([&] { HealTiny("full", options, state); });
+    EXPECT_NE(message.find("state"), std::string::npos) << message;
+  }
+  EXPECT_EQ(ReadFile(state), kept);
+  for (const auto& file : std::filesystem::directory_iterator(state.parent_path()))
+    EXPECT_TRUE(file.path() == state || file.path().filename() == "training") << file.path();
 }
 
 TEST(Heal, RefusesAStateOfAnotherModel) {
