@@ -6,6 +6,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/random.h"
+#include "espalier/io/tensors.h"
 #include "espalier/io/tokenizer.h"
 
 namespace espalier {
@@ -58,6 +59,26 @@ at::Tensor SpreadWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64
   std::vector<int64_t> drawn = RandomOrder(windows, seed, /*stream=*/1);
   drawn.resize(static_cast<size_t>(sequences));
   return all.index_select(0, at::tensor(drawn, at::kLong));
+}
+
+at::Tensor WindowsOfIds(const std::filesystem::path& path, int64_t length, int64_t V) {
+  const NamedTensors tensors = LoadTensors(path);
+  const auto found = tensors.find("ids");
+  if (found == tensors.end() || (found->second.dim() != 1 && found->second.dim() != 2) ||
+      (found->second.scalar_type() != at::kInt && found->second.scalar_type() != at::kLong))
+    throw IoError(fmt::format("{}: expected a tensor 'ids' of int32 or int64 with one or two dimensions, found {}",
+                              path.string(), found == tensors.end() ? "none of that name" : "another kind"));
+  const at::Tensor ids = found->second.flatten().to(at::kLong);
+  const int64_t windows = ids.numel() / length;
+  if (windows == 0)
+    throw IoError(fmt::format("{}: {} ids, expected at least one window of {}; use more text or shorter windows",
+                              path.string(), ids.numel(), length));
+  if (const at::Tensor wrong = ids.lt(0).logical_or_(ids.ge(V)); wrong.any().item<bool>()) {
+    const int64_t at = wrong.to(at::kByte).argmax().item<int64_t>();
+    throw IoError(fmt::format("{}: id {} is {}, expected 0 to {}: the ids are not of this model's tokenizer",
+                              path.string(), at, ids[at].item<int64_t>(), V - 1));
+  }
+  return ids.narrow(0, 0, windows * length).view({windows, length}).clone();
 }
 
 }  // namespace espalier

@@ -137,7 +137,8 @@ std::string CheckRecipe(const Recipe& recipe) {
                       state.calibration_corpus().documents.size());
   if (recipe.Has("heal")) {
     size_t documents = 0;
-    for (const HealingText& healing : state.HealingTexts()) documents += healing.corpus->documents.size();
+    for (const HealingText& healing : state.HealingTexts())
+      documents += healing.corpus != nullptr ? healing.corpus->documents.size() : 1;
     text += fmt::format("heal       {} tokens of {} documents\n",
                         FormatCount(recipe.Entry("heal").options.Int("tokens")), documents);
   }

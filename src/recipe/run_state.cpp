@@ -169,7 +169,17 @@ std::vector<HealingText> RunState::HealingTexts() {
     throw RecipeError(fmt::format("{}: heal needs a text: add data.healing with a path", recipe_.path().string()));
   std::vector<HealingText> texts;
   const auto add = [&](const RecipeEntry& entry) {
-    texts.push_back({&sharing_.inputs->Text(TextSourceFrom(entry.options)), entry.options.Real("weight")});
+    HealingText text{TextSourceFrom(entry.options), entry.options.Real("weight"), nullptr, ""};
+    if (text.source.path.extension() == ".safetensors") {
+      if (text.source.first_document > 0 || text.source.last_document)
+        throw RecipeError(fmt::format("{}: {} has ids, not documents; leave first_document and last_document out",
+                                      recipe_.Where(entry), text.source.path.string()));
+      text.sha256 = HashFile(text.source.path);
+    } else {
+      text.corpus = &sharing_.inputs->Text(text.source);
+      text.sha256 = text.corpus->sha256;
+    }
+    texts.push_back(std::move(text));
   };
   add(recipe_.Entry("data.healing"));
   for (const RecipeEntry& entry : recipe_.List("data.healing.mix")) add(entry);
@@ -266,7 +276,13 @@ std::vector<std::string> CheckLeaks(RunState& state) {
   const Recipe& recipe = state.recipe();
   std::vector<std::pair<std::string, const Corpus*>> used = {{"data.calibration", &state.calibration_corpus()}};
   if (recipe.Has("heal"))
-    for (const HealingText& text : state.HealingTexts()) used.emplace_back("data.healing", text.corpus);
+    for (const HealingText& text : state.HealingTexts()) {
+      if (text.corpus != nullptr)
+        used.emplace_back("data.healing", text.corpus);
+      else
+        LogWarning("data.healing: {} has ids, not documents: whether it holds an evaluation text cannot be checked",
+                   text.source.path.string());
+    }
   std::vector<std::string> leaks;
   for (const RecipeEntry& entry : recipe.List("evaluate")) {
     const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();

@@ -48,8 +48,10 @@ struct PruneStep {
 };
 
 struct HealingText {
-  const Corpus* corpus;
-  double weight;
+  TextSource source;
+  double weight = 1;
+  const Corpus* corpus = nullptr;  // null: the source has ids, not documents
+  std::string sha256;
 };
 
 class RunState {

@@ -97,6 +97,7 @@ std::vector<OptionSpec> SweepVariantOptions() {
 
 std::vector<OptionSpec> HealingTextOptions() {
   std::vector<OptionSpec> options = TextSourceOptions();
+  options.front().doc += "; or .safetensors with a tensor `ids`";
   options.push_back(
       RealOption("weight", 1, "How many windows of this text are trained on, relative to the others").AtLeast(1e-6));
   return options;

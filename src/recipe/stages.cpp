@@ -323,7 +323,7 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
   const RecipeEntry& entry = state.recipe().Entry("heal");
   Json texts = Json::array();
   for (const HealingText& text : state.HealingTexts())
-    texts.push_back({{"corpus", text.corpus->sha256}, {"weight", text.weight}});
+    texts.push_back({{"corpus", text.sha256}, {"weight", text.weight}});
   const Json inputs = {{"prune", prune_key}, {"texts", texts}, {"heal", EntryJson(entry)}};
   return state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
     const HealOptions options = HealOptionsFrom(entry.options, state.seed());
@@ -337,7 +337,10 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
         fs::remove_all(file.path());
     std::vector<TrainingText> training;
     for (const HealingText& text : state.HealingTexts())
-      training.push_back({PackWindows(state.tokenizer(), *text.corpus, 0, options.length, state.seed()), text.weight});
+      training.push_back({text.corpus != nullptr
+                              ? PackWindows(state.tokenizer(), *text.corpus, 0, options.length, state.seed())
+                              : WindowsOfIds(text.source.path, options.length, state.dense().config.V),
+                          text.weight});
     const HealResult healed =
         Heal(state.ModelNamed("pruned"), training, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
              unfinished, options.NeedsTeacher() ? &state.dense() : nullptr);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "espalier/io/tensors.h"
 #include "support/letter_tokenizer.h"
 #include "support/support.h"
 
@@ -84,6 +85,22 @@ TEST(PackWindows, SaysHowManyTokensThereAreWhenTheTextIsTooShort) {
             "fewer");
   EXPECT_THROW(PackWindows(kLetters, Documents({"abc"}), 0, 4, 0), RecipeError);
   EXPECT_NO_THROW(PackWindows(kLetters, Documents({"abcd"}), 0, 4, 0));
+}
+
+TEST(WindowsOfIds, AreTheConsecutiveOnesOfTheFile) {
+  const TempFolder folder;
+  const auto saved = [&](const at::Tensor& ids) {
+    SaveTensors(folder / "a.safetensors", {{"ids", ids}});
+    return folder / "a.safetensors";
+  };
+  const at::Tensor windows = WindowsOfIds(saved(at::arange(11, at::kInt)), 4, 11);
+  EXPECT_TRUE(at::equal(windows, at::arange(8, at::kLong).view({2, 4})));
+  EXPECT_TRUE(at::equal(WindowsOfIds(saved(at::arange(12, at::kLong).view({2, 6})), 4, 12),
+                        at::arange(12, at::kLong).view({3, 4})));
+  const auto message = [&](const at::Tensor& ids) { return MessageOf([&] { WindowsOfIds(saved(ids), 4, 11); }); };
+  EXPECT_NE(message(at::arange(3, at::kInt)).find("3 ids, expected at least one window of 4"), std::string::npos);
+  EXPECT_NE(message(at::arange(4, at::kInt) - 1).find("id 0 is -1, expected 0 to 10"), std::string::npos);
+  EXPECT_NE(message(at::ones({8})).find("expected a tensor 'ids' of int32 or int64"), std::string::npos);
 }
 
 TEST(TextSource, ComesFromTheRecipe) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "espalier/core/json.h"
+#include "espalier/io/tensors.h"
 #include "support/tiny_run.h"
 
 namespace espalier {
@@ -84,6 +85,21 @@ TEST(Mixture, OfARecipeTrainsOnEveryText) {
                             mixed = loss("mixed", ", mix: [{path: " + other + ", weight: 2}]");
   EXPECT_EQ(alone.size(), mixed.size());
   EXPECT_NE(alone, mixed);
+  // Tokens as they are.
+  const std::string ids = text + ".safetensors";
+  SaveTensors(ids, {{"ids", RandomIds(4, 40, 32, run.model().config.V)}});
+  const std::vector<double> of_ids = loss("ids", ", mix: [{path: " + ids + ", weight: 2}]");
+  EXPECT_EQ(of_ids.size(), alone.size());
+  EXPECT_NE(of_ids, mixed);
+  SaveTensors(ids, {{"ids", at::full({64}, 1 << 30, at::kInt)}});
+  EXPECT_NE(MessageOf([&] {
+              loss("wrong", ", mix: [{path: " + ids + "}]");
+            }).find("id 0 is 1073741824, expected 0 to " + std::to_string(run.model().config.V - 1)),
+            std::string::npos);
+  EXPECT_NE(MessageOf([&] {
+              loss("part", ", mix: [{path: " + ids + ", first_document: 1}]");
+            }).find("has ids, not documents"),
+            std::string::npos);
   EXPECT_NE(MessageOf([&] { loss("missing", ", mix: [{path: nowhere.txt}]"); }).find("nowhere.txt"), std::string::npos);
   EXPECT_NE(MessageOf([&] { loss("weightless", ", mix: [{path: " + other + ", weight: 0}]"); }).find("weight"),
             std::string::npos);

@@ -2,6 +2,7 @@
 // Token windows for calibration, analysis and healing.
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,10 @@ at::Tensor PackWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t
 // part than when the first windows of the text are taken. RecipeError as above.
 at::Tensor SpreadWindows(const Tokenizer& tokenizer, const Corpus& corpus, int64_t sequences, int64_t length,
                          uint64_t seed);
+
+// The same of a text that is tokens already: a safetensors file with one tensor `ids` of int32 or int64, [N] or
+// [sequences, any]; all of its consecutive windows. IoError naming the file when there is no such tensor, an id is not
+// of the vocabulary of V tokens, or there is no whole window.
+at::Tensor WindowsOfIds(const std::filesystem::path& path, int64_t length, int64_t V);
 
 }  // namespace espalier

@@ -20,7 +20,8 @@ struct RefitValuesData {
 //   W' = argmin E||W x - W' y||^2 + lambda ||W' - W||^2 = W + W E[(x - y) y'] (E[y y'] + lambda I)^-1
 // Spike and sink tokens count as many times as a window has tokens: every later token attends to their values, which
 // have to stay as small as they are. Biases stay. No parameter is added: only values change. Queries, keys and the
-// inputs of the FFN are left alone on purpose: refitted alike they made SmolLM2-135M worse (docs/one-shot.md).
+// inputs of the FFN are left alone on purpose: a regression shrinks what it predicts, and refitted alike they made
+// SmolLM2-135M worse.
 // Relatives: GPTAQ (arXiv 2504.02692) aims at dense inputs when it quantises; for pruning, and for values only, ours.
 // Memory: two residual streams [S, T, C] and one block's activations of a batch.
 // RecipeError when residual channels were cut; NumericError naming the block when the system cannot be solved.
