@@ -4,7 +4,8 @@
     OMP_WAIT_POLICY=passive python scripts/bench_train.py [--rounds 2] [--steps 3] [--set heal.matmul=bfloat16 ...]
 
 Interleaves `espalier run` (of a recipe that removes next to nothing and heals with method: full, embedding: true) and
-transformers with torch.optim.AdamW(fused=True) and clipping, each in a process of its own. The first step is not counted.
+transformers with torch.optim.AdamW(fused=True) and clipping, each in a process of its own. The first step is not counted. Espalier
+computes activations again in the backward pass, its default; transformers keeps them, its default.
 Memory is the largest resident set of each whole process, loading included. Needs torch, transformers, gguf, on an idle machine.
 """
 
@@ -23,6 +24,7 @@ RECIPE = """
 question: how fast does it train?
 runs: {folder}
 name: train
+threads: 2
 model: {{path: {model}, dtype: float32}}
 data:
   calibration: {{path: {text}, last_document: 20, sequences: 2, length: 64}}

@@ -58,9 +58,10 @@ TopPredictions TeacherCache::Window(int64_t row, const Tensor& ids) const {
   const ProductsIn rounded(teacher_.device(), matmul_);
   const Tensor hidden = HiddenStates(teacher_, ids).squeeze(0).narrow(0, 0, tokens);
   const TopPredictions made = TopOf(hidden, teacher_.Head(), top, weights_.temperature);
-  SaveTensors(path, {{"ids", made.ids.to(at::kInt).cpu()}, {"log_probs", made.log_probs.cpu()}},
+  const TopPredictions kept{made.ids.cpu(), made.log_probs.cpu()};
+  SaveTensors(path, {{"ids", kept.ids.to(at::kInt)}, {"log_probs", kept.log_probs}},
               {{"format", "espalier.teacher/1"}});
-  return made;
+  return kept;
 }
 
 }  // namespace espalier

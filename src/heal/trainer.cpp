@@ -87,12 +87,12 @@ class Trainer {
   Model& model() { return model_; }
 
  private:
-  Tensor Hidden(const Tensor& ids) const {
+  Tensor Hidden(const Tensor& ids, at::ScalarType matmul) const {
     Tensor h = Embed(model_, ids);
     for (int64_t l = 0; l < model_.config.L(); ++l) {
       // Inside the block, which the backward pass may run again on a thread of its own.
-      const auto block = [this, l](const Tensor& x) {
-        const ProductsIn rounded(model_.device(), options_.matmul);
+      const auto block = [this, l, matmul](const Tensor& x) {
+        const ProductsIn rounded(model_.device(), matmul);
         return RunBlock(model_, l, x, rope_);
       };
       h = options_.checkpoint_activations ? Checkpointed(block, h, trainables_.front().parameter) : block(h);
@@ -114,7 +114,7 @@ class Trainer {
 
   // Of windows `rows`, ids [B, T] their tokens.
   Tensor Loss(const std::vector<int64_t>& rows, const Tensor& ids) const {
-    const Tensor hidden = Predicting(Hidden(ids)), targets = ids.slice(1, 1).flatten();
+    const Tensor hidden = Predicting(Hidden(ids, options_.matmul)), targets = ids.slice(1, 1).flatten();
     const ProductsIn rounded(model_.device(), options_.matmul);
     if (teacher_ == nullptr) return NextTokenLoss(hidden, model_.Head(), targets);
     if (cache_) return DistillationLoss(hidden, model_.Head(), targets, cache_->Of(rows, ids), options_.token);
@@ -128,10 +128,9 @@ class Trainer {
     return loss + options_.hidden * (hidden - taught).square().mean() / taught.square().mean();
   }
 
-  // Of the text alone, whatever is learned: comparable between objectives.
+  // Of the text alone and in float32, whatever is learned and how: comparable.
   double ValidationLoss(const Tensor& ids) const {
-    const ProductsIn rounded(model_.device(), options_.matmul);
-    return NextTokenLoss(Predicting(Hidden(ids)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
+    return NextTokenLoss(Predicting(Hidden(ids, at::kFloat)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
   }
 
   // What is wrong with the loss, where something is; the weights are then those before the step.

@@ -5,6 +5,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <limits>
+
 namespace espalier {
 namespace {
 
@@ -42,16 +44,19 @@ Divergence OfAllTokens(const Tensor& log_q, const Tensor& teacher_logits, double
 }
 
 // sum over the top of p log(p / q) + p_rest log(p_rest / q_rest). By a logit j: q_j - p_j in the top, and in the rest
-// q_j - p_rest q_j / q_rest: there only the sum of q is taught.
+// q_j - p_rest q_j / q_rest: there only the sum of q is taught. The student's rest is summed in logarithms, since the
+// difference 1 - sum is lost where it is sure of itself.
 Divergence OfTopTokens(const Tensor& log_q, const TopPredictions& teacher) {
-  constexpr double kLeast = 1e-6;  // float32 sums of probabilities are no better
+  constexpr double kNothing = -70;  // for -inf, where every token is in the top: exp(-70) is 4e-31
   const Tensor p = teacher.log_probs.exp(), log_q_top = log_q.gather(1, teacher.ids);  // [rows, k]
-  const Tensor rest_p = (1 - p.sum(1, /*keepdim=*/true)).clamp_min_(kLeast);           // [rows, 1]
-  const Tensor rest_q = (1 - log_q_top.exp().sum(1, /*keepdim=*/true)).clamp_min_(kLeast);
-  const Tensor sum = (p * (teacher.log_probs - log_q_top)).sum() + (rest_p * (rest_p.log() - rest_q.log())).sum();
-  Tensor gradient = log_q.exp();
-  const Tensor top = gradient.gather(1, teacher.ids) - p;
-  gradient.mul_(1 - rest_p / rest_q).scatter_(1, teacher.ids, top);
+  const Tensor rest_p = (1 - p.sum(1, /*keepdim=*/true)).clamp_min_(0);                // [rows, 1]
+  const Tensor log_rest_q = log_q.scatter(1, teacher.ids, -std::numeric_limits<double>::infinity())
+                                .logsumexp(1, /*keepdim=*/true)
+                                .clamp_min_(kNothing);
+  const Tensor sum =
+      (p * (teacher.log_probs - log_q_top)).sum() + (at::xlogy(rest_p, rest_p) - rest_p * log_rest_q).sum();
+  Tensor gradient = log_q.exp() - rest_p * (log_q - log_rest_q).exp_();
+  gradient.scatter_(1, teacher.ids, log_q_top.exp() - p);
   return {sum, gradient};
 }
 

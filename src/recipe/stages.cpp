@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "espalier/analyze/options.h"
 #include "espalier/calibrate/calibrate.h"
@@ -177,6 +178,17 @@ Model Trial(const Recipe& recipe, const Model& model, const std::optional<Statis
   return cut;
 }
 
+// What unfinished healings left in a run's folder, but for that of `keep`.
+void RemoveHealingStates(const fs::path& folder, const fs::path& keep) {
+  static const std::regex kState("heal-[0-9a-f]{16}(\\.safetensors|-teacher)");
+  std::vector<fs::path> gone;
+  for (const auto& file : fs::directory_iterator(folder))
+    if (std::regex_match(file.path().filename().string(), kState) && file.path() != keep &&
+        (keep.empty() || file.path() != TeacherFolder(keep)))
+      gone.push_back(file.path());
+  for (const fs::path& path : gone) fs::remove_all(path);
+}
+
 Json PlanFacts(const Plan& plan) {
   return {{"requested", plan.requested_share},
           {"achieved", plan.achieved_share},
@@ -325,16 +337,13 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
   for (const HealingText& text : state.HealingTexts())
     texts.push_back({{"corpus", text.sha256}, {"weight", text.weight}});
   const Json inputs = {{"prune", prune_key}, {"texts", texts}, {"heal", EntryJson(entry)}};
-  return state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
+  // The name carries the inputs: the state of another healing is never taken for this one's.
+  const fs::path unfinished =
+      state.folder() / fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
+  bool finished = false;
+  const std::string key = state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
     const HealOptions options = HealOptionsFrom(entry.options, state.seed());
-    // The name carries the inputs: the state of another healing is never taken for this one's.
-    const fs::path unfinished =
-        state.folder() /
-        fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
-    const fs::path teacher = TeacherFolder(unfinished);
-    for (const auto& file : fs::directory_iterator(state.folder()))
-      if (file.path() != unfinished && file.path() != teacher && file.path().filename().string().starts_with("heal-"))
-        fs::remove_all(file.path());
+    RemoveHealingStates(state.folder(), unfinished);
     std::vector<TrainingText> training;
     for (const HealingText& text : state.HealingTexts())
       training.push_back({text.corpus != nullptr
@@ -346,13 +355,14 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
              unfinished, options.NeedsTeacher() ? &state.dense() : nullptr);
     WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
     SaveAndReload(state, healed.model, "healed");
-    fs::remove(unfinished);
-    fs::remove_all(teacher);
+    finished = true;
     Json facts = {{"steps", healed.curve.loss.size()}};
     if (!healed.curve.validation_loss.empty())
       facts["validation_loss"] = {healed.curve.validation_loss.front(), healed.curve.validation_loss.back()};
     return facts;
   });
+  if (finished) RemoveHealingStates(state.folder(), {});  // only now that the manifest has the stage
+  return key;
 }
 
 std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,

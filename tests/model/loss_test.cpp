@@ -82,21 +82,40 @@ TEST(DistillationLoss, OfATeacherThatIsTheStudentIsTheNextTokenLoss) {
   EXPECT_NEAR(mixed, NextTokenLoss(hidden, head, targets).item<double>(), 1e-6);
 }
 
+// The same by autograd over whole logits [N, V] float64: a distribution over the top and the rest.
+Tensor OfTheTop(const Tensor& logits, const Tensor& taught, const Tensor& targets, const TokenLossWeights& weights) {
+  const Tensor q = at::softmax(logits / weights.temperature, 1), all = at::softmax(taught / weights.temperature, 1);
+  const Tensor ids = std::get<1>(all.topk(weights.top, 1));
+  const auto with_rest = [&](const Tensor& whole) {
+    return at::cat({whole.gather(1, ids), whole.scatter(1, ids, 0).sum(1, true)}, 1);
+  };
+  const Tensor p = with_rest(all), kl = (p * (p.log() - with_rest(q).log())).sum(1).mean();
+  return weights.next_token * at::cross_entropy_loss(logits, targets) +
+         weights.logits * weights.temperature * weights.temperature * kl;
+}
+
+TEST(DistillationLoss, OfTheTopTeachesAStudentThatIsSureOfItself) {
+  // The student puts 1 - 2e-9 on what the teacher gives 0.6: the rest, 0.4 of the teacher, must pull with all of it.
+  const Tensor targets = at::zeros({1}, at::kLong), taught = at::tensor({0.6f, 0.1f, 0.3f}).log().view({1, 3});
+  const Tensor hidden = Leaf(at::tensor({20.7f, 0.f, 0.f}).view({1, 3})), head = at::eye(3);
+  const Tensor hidden2 = Leaf(hidden.detach().to(at::kDouble));
+  const TokenLossWeights weights{0, 1, 1, 1};
+  DistillationLoss(hidden, head, targets, taught, head, weights).backward();
+  OfTheTop(hidden2, taught.to(at::kDouble), targets, weights).backward();
+  EXPECT_LT(RelativeDifference(hidden.grad(), hidden2.grad()), 1e-4);
+  EXPECT_NEAR(hidden.grad()[0][0].item<double>(), 0.4, 1e-4);
+}
+
 TEST(DistillationLoss, OfTheTopTakesTheRestTogether) {
   // 40 tokens, the teacher's 5 likeliest kept: a distribution over 6 outcomes, by autograd over whole logits.
   const Tensor targets = RandomIds(5, 1, 300, 40).flatten();
   const Tensor taught = Normal(6, {300, 6}), teacher_head = Normal(7, {40, 6});
   for (const TokenLossWeights weights : {TokenLossWeights{1, 0.5, 1, 5}, {0, 1, 2, 5}, {0.25, 2, 0.5, 39}}) {
     const Tensor hidden = Leaf(Normal(8, {300, 8})), head = Leaf(Normal(9, {40, 8}));
-    const Tensor hidden2 = Leaf(hidden.detach()), head2 = Leaf(head.detach());
+    const Tensor hidden2 = Leaf(hidden.detach().to(at::kDouble)), head2 = Leaf(head.detach().to(at::kDouble));
     const Tensor loss = DistillationLoss(hidden, head, targets, taught, teacher_head, weights) * 3;
-    const Tensor logits = at::linear(hidden2, head2), q = at::softmax(logits / weights.temperature, 1);
-    const Tensor all = at::softmax(at::linear(taught, teacher_head) / weights.temperature, 1);
-    const auto [p, ids] = all.topk(weights.top, 1);
-    const auto with_rest = [](const Tensor& top) { return at::cat({top, 1 - top.sum(1, true)}, 1); };
-    const Tensor p6 = with_rest(p), q6 = with_rest(q.gather(1, ids));
-    const Tensor kl = (p6 * (p6.log() - q6.log())).sum(1).mean() * weights.temperature * weights.temperature;
-    const Tensor expected = (weights.next_token * at::cross_entropy_loss(logits, targets) + weights.logits * kl) * 3;
+    const Tensor expected =
+        OfTheTop(at::linear(hidden2, head2), at::linear(taught, teacher_head).to(at::kDouble), targets, weights) * 3;
     loss.backward();
     expected.backward();
     EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 2e-4);
