@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <optional>
 
 #include "divergence_figures.h"
@@ -52,7 +53,8 @@ class SaveBaseLogits final : public Evaluator {
     const ScoredText& text = prepared.text;
     const BaseLogitsShape shape{text.window, input.model.embedding.size(0), std::ssize(text.windows)};
     const Tensor ids = text.ids.slice(0, 0, shape.chunks * shape.context).to(at::kInt).contiguous();
-    const fs::path path = file_.value_or(input.folder / (Id() + ".kld"));
+    // Of several models the first has the name that was asked for.
+    const fs::path path = file_ && !input.dense ? *file_ : input.folder / (Id() + ".kld");
     BaseLogitsWriter writer(path, shape, {ids.data_ptr<int32_t>(), static_cast<size_t>(ids.numel())});
     double nll = 0;
     ForEachBatch(text, fmt::format("{} {}", input.model_name, Id()), [&](const Tensor& rows, int64_t scored) {
@@ -66,6 +68,9 @@ class SaveBaseLogits final : public Evaluator {
       }
       return std::string();
     });
+    if (!std::isfinite(nll))
+      throw NumericError(fmt::format("{} {}: the mean loss is {}; nothing was saved", input.model_name, Id(),
+                                     nll / static_cast<double>(prepared.scored)));
     writer.Commit();
     Results results;
     results.id = Id();
@@ -90,6 +95,7 @@ class DivergenceFromLogits final : public Evaluator {
       : file_(options.Text("file")), label_(options.Has("label") ? options.Text("label") : file_.stem().string()) {}
 
   std::string Id() const override { return "divergence-" + label_; }
+  std::vector<fs::path> Files() const override { return {file_}; }
   std::vector<std::string> Figures(bool) const override { return TokenDivergence::Figures(); }
 
   Results Run(const EvaluationInput& input) const override {

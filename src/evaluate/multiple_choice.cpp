@@ -35,6 +35,7 @@ class MultipleChoice final : public Evaluator {
         limit_(options.Int("items")) {}
 
   std::string Id() const override { return fmt::format("choice-{}", label_); }
+  std::vector<std::filesystem::path> Files() const override { return {data_}; }
   std::vector<std::string> Figures(bool) const override { return {"accuracy", "accuracy_norm"}; }
 
   Results Run(const EvaluationInput& input) const override {

@@ -27,6 +27,9 @@ class Passkey final : public Evaluator {
   }
 
   std::string Id() const override { return "passkey" + context_.Suffix(); }
+  std::vector<std::filesystem::path> Files() const override {
+    return essay_ ? std::vector{*essay_} : std::vector<std::filesystem::path>();
+  }
   std::vector<std::string> Figures(bool compared) const override { return AccuracyFigures(compared, {"answer_nll"}); }
 
   Results Run(const EvaluationInput& input) const override {

@@ -25,6 +25,9 @@ class Ruler final : public Evaluator {
   }
 
   std::string Id() const override { return "ruler" + context_.Suffix(); }
+  std::vector<std::filesystem::path> Files() const override {
+    return essay_ ? std::vector{*essay_} : std::vector<std::filesystem::path>();
+  }
   std::vector<std::string> Figures(bool compared) const override { return AccuracyFigures(compared, {}); }
 
   Results Run(const EvaluationInput& input) const override {

@@ -20,17 +20,23 @@ AdamW::AdamW(std::vector<Trainable> trainables, const HealOptions& options)
   }
 }
 
-Tensor AdamW::Step(double learning_rate) {
+Tensor AdamW::GradientNorm() {
   const at::NoGradGuard no_grad;
-  std::vector<Tensor> grads, norms;
+  std::vector<Tensor> norms;
   for (Tensor& parameter : parameters_) {
     if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
-    grads.push_back(parameter.grad());
     norms.push_back(at::linalg_vector_norm(parameter.grad(), 2));
   }
-  const Tensor norm = at::linalg_vector_norm(at::stack(norms), 2);
-  const Tensor scale = (options_.clip / (norm + 1e-6)).clamp_max(1.0);
-  for (Tensor& grad : grads) grad.mul_(scale);
+  norm_ = at::linalg_vector_norm(at::stack(norms), 2);
+  return norm_;
+}
+
+void AdamW::Step(double learning_rate) {
+  ESPALIER_CHECK(norm_.defined(), "GradientNorm before Step");
+  const at::NoGradGuard no_grad;
+  std::vector<Tensor> grads;
+  const Tensor scale = (options_.clip / (norm_ + 1e-6)).clamp_max(1.0);
+  for (Tensor& parameter : parameters_) grads.push_back(parameter.mutable_grad().mul_(scale));
   for (Tensor& step : steps_) step.add_(1);  // the kernel corrects its bias by steps that have begun
   for (const bool decays : {true, false}) {
     const auto group = [&](const std::vector<Tensor>& all) {
@@ -46,7 +52,7 @@ Tensor AdamW::Step(double learning_rate) {
                       /*amsgrad=*/false, /*maximize=*/false);
   }
   for (Tensor& parameter : parameters_) parameter.mutable_grad() = Tensor();
-  return norm;
+  norm_ = Tensor();
 }
 
 void AdamW::SaveTo(NamedTensors& tensors) const {

@@ -13,9 +13,10 @@ namespace espalier {
 class AdamW {
  public:
   AdamW(std::vector<Trainable> trainables, const HealOptions& options);
-  // One update from the gradients, which are then cleared. Returns the gradient norm before clipping, still on the
-  // device.
-  at::Tensor Step(double learning_rate);
+  // Of all gradients, still on the device. Parameters that have none get zeros.
+  at::Tensor GradientNorm();
+  // One update from the gradients, clipped by the norm that GradientNorm has just found; they are then cleared.
+  void Step(double learning_rate);
   void SaveTo(NamedTensors& tensors) const;
   // IoError when a tensor is missing or of another shape.
   void LoadFrom(const NamedTensors& tensors, const std::string& file);
@@ -24,6 +25,7 @@ class AdamW {
   std::vector<Trainable> trainables_;
   HealOptions options_;
   std::vector<at::Tensor> parameters_, mean_, square_, steps_;
+  at::Tensor norm_;  // []
 };
 
 }  // namespace espalier

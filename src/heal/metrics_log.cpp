@@ -56,7 +56,7 @@ std::string TfRecord(std::string_view contents) {
   return length + MaskedCrc(length) + std::string(contents) + MaskedCrc(contents);
 }
 
-std::string TfEvent(double wall_time, int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
+std::string TfEvent(double wall_time, int64_t step, const Scalars& scalars) {
   std::string event = Key(1, kFixed64) + LittleEndian(wall_time);
   if (scalars.empty()) return event + Message(3, "brain.Event:2");
   event += Key(2, kVarint) + Varint(static_cast<uint64_t>(step));
@@ -66,38 +66,41 @@ std::string TfEvent(double wall_time, int64_t step, const std::vector<std::pair<
   return event + Message(5, summary);
 }
 
-MetricsLog::MetricsLog(const fs::path& folder, int64_t first_step) {
+MetricsLog::MetricsLog(const fs::path& folder, int64_t first_step) : path_(folder / "metrics.jsonl") {
   fs::create_directories(folder);
-  const fs::path lines = folder / "metrics.jsonl", events = folder / "events.out.tfevents.espalier";
-  std::vector<Json> kept;
-  if (first_step > 0 && fs::exists(lines)) {
-    std::ifstream before(lines);
+  const fs::path events = folder / "events.out.tfevents.espalier";
+  std::string kept_lines, kept_events = TfRecord(TfEvent(0, 0, {}));
+  if (first_step > 0 && fs::exists(path_)) {
+    std::ifstream before(path_);
     for (std::string line; std::getline(before, line);) {
-      Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);  // a killed run may leave half a line
-      if (json.is_object() && json.value("step", first_step) < first_step) kept.push_back(std::move(json));
+      const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);  // a killed run may leave half a line
+      if (!json.is_object() || json.value("step", first_step) >= first_step) continue;
+      Scalars scalars;
+      for (const auto& [name, value] : json.items())
+        if (name != "step" && name != "wall_time" && value.is_number()) scalars.emplace_back(name, value.get<double>());
+      kept_lines += json.dump() + "\n";
+      kept_events += TfRecord(TfEvent(json.value("wall_time", 0.0), json.value("step", int64_t{0}), scalars));
     }
   }
-  lines_.open(lines, std::ios::trunc);
-  events_.open(events, std::ios::trunc | std::ios::binary);
-  if (!lines_ || !events_) throw IoError(lines.string() + ": cannot be written");
-  events_ << TfRecord(TfEvent(0, 0, {}));
-  for (const Json& json : kept) {
-    std::vector<std::pair<std::string, double>> scalars;
-    for (const auto& [name, value] : json.items())
-      if (name != "step" && name != "wall_time" && value.is_number()) scalars.emplace_back(name, value.get<double>());
-    Write(json.value("wall_time", 0.0), json.value("step", int64_t{0}), scalars);
-  }
+  WriteFile(path_, kept_lines);
+  WriteFile(events, kept_events);
+  lines_.open(path_, std::ios::app);
+  events_.open(events, std::ios::app | std::ios::binary);
+  CheckWritten();
 }
 
-void MetricsLog::Add(int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
-  Write(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(), step, scalars);
-}
-
-void MetricsLog::Write(double wall_time, int64_t step, const std::vector<std::pair<std::string, double>>& scalars) {
-  Json json = {{"step", step}, {"wall_time", wall_time}};
+void MetricsLog::Add(int64_t step, const Scalars& scalars) {
+  const double now = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  Json json = {{"step", step}, {"wall_time", now}};
   for (const auto& [name, value] : scalars) json[name] = value;
   lines_ << json.dump() << "\n" << std::flush;
-  events_ << TfRecord(TfEvent(wall_time, step, scalars)) << std::flush;
+  events_ << TfRecord(TfEvent(now, step, scalars)) << std::flush;
+  CheckWritten();
+}
+
+void MetricsLog::CheckWritten() const {
+  if (!lines_ || !events_)
+    throw IoError(path_.string() + ": cannot be written; free space or make the folder writable, then run again");
 }
 
 }  // namespace espalier

@@ -49,6 +49,13 @@ std::vector<int64_t> Mixture::Rows(int64_t first, int64_t count) {
   return rows;
 }
 
+std::vector<int64_t> Mixture::Training() const {
+  std::vector<int64_t> rows;
+  for (const Part& part : parts_)
+    for (int64_t row = 0; row < part.training; ++row) rows.push_back(part.first + row);
+  return rows;
+}
+
 at::Tensor Mixture::Windows(const std::vector<int64_t>& rows) const {
   return all_.index_select(0, at::tensor(rows, at::kLong));
 }

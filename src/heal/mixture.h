@@ -20,6 +20,7 @@ class Mixture {
   // Windows of samples first .. first + count - 1. A text has its weight's share of the samples, as evenly spread as
   // the golden ratio's multiples are; its windows come in a new order each time it has been seen once.
   std::vector<int64_t> Rows(int64_t first, int64_t count);
+  std::vector<int64_t> Training() const;                       // all windows that are not held out, text by text
   at::Tensor Windows(const std::vector<int64_t>& rows) const;  // [rows, T] int64
   int64_t size() const { return all_.size(0); }
 

@@ -27,7 +27,7 @@ std::vector<OptionSpec> HealRecipeOptions() {
       RealOption("warmup_share", d.warmup_share, "Share of the steps with rising learning rate").Between(0, 1),
       RealOption("weight_decay", d.weight_decay, "Decoupled weight decay").Between(0, 1),
       RealOption("clip", d.clip, "Largest gradient norm").AtLeast(1e-6),
-      IntOption("validation_windows", d.validation_windows, "Windows held out of the healing text to watch the loss")
+      IntOption("validation_windows", d.validation_windows, "Windows held out of each healing text to watch the loss")
           .Between(0, 4096),
       BoolOption("checkpoint_activations", d.checkpoint_activations,
                  "Compute activations again in the backward pass: less memory, 1.3 times the time"),
@@ -43,6 +43,9 @@ std::vector<OptionSpec> HealRecipeOptions() {
           "When the loss is not finite or explodes, go back to the last checkpoint and on at half the rate, so often")
           .Between(0, 20),
       RealOption("save_seconds", d.save_seconds, "Seconds between checkpoints of an unfinished healing").AtLeast(0),
+      IntOption("checkpoints", d.checkpoints,
+                "How many of the last checkpoints stay on disk until healing ends, in case one is damaged or bad")
+          .Between(1, 100),
       RealOption("next_token", d.token.next_token, "Weight of the next-token loss").AtLeast(0),
       RealOption("logits", d.token.logits,
                  "Weight of the divergence from the dense model's predictions (distillation, arXiv 1503.02531)")
@@ -58,7 +61,11 @@ std::vector<OptionSpec> HealRecipeOptions() {
                  "What products are computed in: float32, or bfloat16 (weights and optimizer stay float32)")
           .OneOf({"float32", "bfloat16"}),
       RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
-          .AtLeast(0)};
+          .AtLeast(0),
+      IntOption("local_tokens", d.local_tokens,
+                "First fit each block alone to the dense model's block, on so many tokens of the text; 0: not")
+          .AtLeast(0),
+      RealOption("local_rate", d.local_rate, "local_tokens: peak learning rate of the blocks").Between(0, 1)};
 }
 
 HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
@@ -75,6 +82,7 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
   heal.validation_windows = options.Int("validation_windows");
   heal.checkpoint_activations = options.Bool("checkpoint_activations");
   heal.save_seconds = options.Real("save_seconds");
+  heal.checkpoints = options.Int("checkpoints");
   heal.validations = options.Int("validations");
   heal.keep = options.Text("keep");
   heal.patience = options.Int("patience");
@@ -85,13 +93,17 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
   heal.decay_share = options.Real("decay_share");
   heal.token = {options.Real("next_token"), options.Real("logits"), options.Real("temperature"), options.Int("top")};
   heal.hidden = options.Real("hidden");
+  heal.local_tokens = options.Int("local_tokens");
+  heal.local_rate = options.Real("local_rate");
   heal.matmul = ParseDtype(options.Text("matmul"));
   heal.teacher_cache = options.Bool("teacher_cache");
   if (heal.teacher_cache && (heal.token.top == 0 || heal.token.logits == 0 || heal.hidden > 0))
     throw RecipeError(
         "heal.teacher_cache: keeps the likeliest tokens alone; expected logits and top above 0 (64 is usual), and "
         "hidden: 0");
-  if (heal.token.next_token == 0 && !heal.NeedsTeacher())
+  if (heal.token.logits == 0 && (heal.token.top > 0 || heal.token.temperature != 1))
+    throw RecipeError("heal: top and temperature shape the divergence from the dense model; expected logits above 0");
+  if (heal.token.next_token == 0 && !heal.LearnsFromTeacher())
     throw RecipeError("heal: next_token, logits and hidden are all 0; expected something to learn");
   heal.seed = seed;
   return heal;

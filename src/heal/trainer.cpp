@@ -11,12 +11,14 @@
 #include <optional>
 
 #include "adamw.h"
+#include "checkpoints.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
 #include "espalier/model/precision.h"
+#include "local_phase.h"
 #include "metrics_log.h"
 #include "mixture.h"
 #include "teacher_cache.h"
@@ -37,6 +39,7 @@ class Trainer {
         texts_(texts, options.validation_windows, options.seed),
         options_(options),
         state_(std::move(state)),
+        checkpoints_(state_, options.checkpoints),
         trainables_(method.Attach(model_, options.seed)),
         optimizer_(trainables_, options) {
     if (trainables_.empty())
@@ -47,26 +50,31 @@ class Trainer {
           "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
           options.tokens, texts_.size(), options.length, options.batch));
     CheckTeacher();
-    if (teacher_ != nullptr && options.teacher_cache)
-      cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
+    if (options.teacher_cache) cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
 
   HealCurve Run() {
-    if (std::filesystem::exists(state_)) Load();
+    const bool resumed = checkpoints_.Any();
+    if (resumed)
+      Load();
+    else if (options_.local_tokens > 0)
+      FitBlocksAlone();
     Progress progress("heal", steps_);
     if (step_ > 0) progress.Step(step_, "resumed");
     OpenMetrics();
-    auto saved = std::chrono::steady_clock::now();
-    if (options_.retries > 0 && step_ == 0) Save();  // something to go back to
-    while (step_ < steps_) {
-      Validate();
-      if (OutOfPatience()) break;
-      if (const std::string problem = TrainStep(); !problem.empty()) {
+    if (options_.retries > 0 && !resumed) Save();  // something to go back to
+    saved_ = std::chrono::steady_clock::now();
+    while (true) {
+      std::string problem = Validate();
+      if (problem.empty()) {
+        if (step_ == steps_ || OutOfPatience()) break;
+        problem = TrainStep();
+      }
+      if (!problem.empty()) {
         GoBack(problem);
         continue;
       }
-      const auto now = std::chrono::steady_clock::now();
       try {
         progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s, {} at most", curve_.loss.back(), tokens_per_second_,
                                      FormatBytes(static_cast<double>(PeakMemory()))));
@@ -74,12 +82,7 @@ class Trainer {
         Save();
         throw;
       }
-      if (now - saved > std::chrono::duration<double>(options_.save_seconds) && step_ < steps_) {
-        Save();
-        saved = now;
-      }
     }
-    Validate();
     if (options_.keep == "best") TakeBest();
     return curve_;
   }
@@ -87,6 +90,15 @@ class Trainer {
   Model& model() { return model_; }
 
  private:
+  void FitBlocksAlone() {
+    const std::filesystem::path blocks = BlocksState(state_);
+    const LocalErrors errors =
+        FitBlocks(*teacher_, model_, trainables_, texts_.Windows(texts_.Training()), options_, Checkpoints(blocks, 1));
+    curve_.local_before = errors.before, curve_.local_after = errors.after;
+    Save();
+    std::filesystem::remove(blocks);
+  }
+
   Tensor Hidden(const Tensor& ids, at::ScalarType matmul) const {
     Tensor h = Embed(model_, ids);
     for (int64_t l = 0; l < model_.config.L(); ++l) {
@@ -102,8 +114,9 @@ class Trainer {
 
   void CheckTeacher() const {
     if (!options_.NeedsTeacher()) return;
-    ESPALIER_CHECK(teacher_ != nullptr, "a teacher for its logits or hidden states");
-    if (teacher_->config.V != model_.config.V || (options_.hidden > 0 && teacher_->config.C != model_.config.C))
+    ESPALIER_CHECK(teacher_ != nullptr, "a teacher for its logits, hidden states or blocks");
+    const bool same_width = options_.hidden > 0 || options_.local_tokens > 0;
+    if (teacher_->config.V != model_.config.V || (same_width && teacher_->config.C != model_.config.C))
       throw RecipeError(
           fmt::format("heal: the teacher predicts {} tokens from {} channels, the model {} from {}; expected the same",
                       teacher_->config.V, teacher_->config.C, model_.config.V, model_.config.C));
@@ -116,7 +129,7 @@ class Trainer {
   Tensor Loss(const std::vector<int64_t>& rows, const Tensor& ids) const {
     const Tensor hidden = Predicting(Hidden(ids, options_.matmul)), targets = ids.slice(1, 1).flatten();
     const ProductsIn rounded(model_.device(), options_.matmul);
-    if (teacher_ == nullptr) return NextTokenLoss(hidden, model_.Head(), targets);
+    if (!options_.LearnsFromTeacher()) return NextTokenLoss(hidden, model_.Head(), targets);
     if (cache_) return DistillationLoss(hidden, model_.Head(), targets, cache_->Of(rows, ids), options_.token);
     Tensor taught;
     {
@@ -133,16 +146,17 @@ class Trainer {
     return NextTokenLoss(Predicting(Hidden(ids, at::kFloat)), model_.Head(), ids.slice(1, 1).flatten()).item<double>();
   }
 
-  // What is wrong with the loss, where something is; the weights are then those before the step.
+  // What is wrong with the loss or its gradient, where something is; the weights are then those before the step.
   std::string TrainStep() {
     const auto start = std::chrono::steady_clock::now();
     const double value = Backward(texts_.Rows(step_ * options_.batch, options_.batch));
     if (!std::isfinite(value) || (!curve_.loss.empty() && value > kExplosion * curve_.loss.front()))
-      return fmt::format("heal: the loss is {:.3f} at step {} (it started at {:.3f}); lower heal.learning_rate, now {}",
-                         value, step_, curve_.loss.empty() ? value : curve_.loss.front(),
-                         rate_share_ * options_.learning_rate);
-    const double rate = rate_share_ * LearningRate(options_, step_, steps_),
-                 norm = optimizer_.Step(rate).item<double>();
+      return Problem(fmt::format("the loss is {:.4g}", value));
+    const double norm = optimizer_.GradientNorm().item<double>();
+    if (!std::isfinite(norm)) return Problem(fmt::format("the gradient's norm is {}", norm));
+    SaveWhenDue();
+    const double rate = rate_share_ * LearningRate(options_, step_, steps_);
+    optimizer_.Step(rate);
     const int64_t tokens = options_.batch * options_.length;
     curve_.tokens.push_back(step_ * tokens);
     curve_.loss.push_back(value);
@@ -157,6 +171,20 @@ class Trainer {
     return "";
   }
 
+  std::string Problem(const std::string& what) const {
+    const std::string start = curve_.loss.empty() ? "" : fmt::format(" (it started at {:.3f})", curve_.loss.front());
+    return fmt::format("heal: {} at step {}{}; lower heal.learning_rate, now {}", what, step_, start,
+                       rate_share_ * options_.learning_rate);
+  }
+
+  // Of weights whose loss has just been seen to be sound, before they change.
+  void SaveWhenDue() {
+    const auto now = std::chrono::steady_clock::now();
+    if (step_ == first_step_ || now - saved_ <= std::chrono::duration<double>(options_.save_seconds)) return;
+    Save();
+    saved_ = now;
+  }
+
   void OpenMetrics() {
     metrics_.reset();
     metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
@@ -165,6 +193,7 @@ class Trainer {
   // To the last checkpoint, and from there at half the rate.
   void GoBack(const std::string& problem) {
     if (retries_ == options_.retries) throw NumericError(problem);
+    if (step_ == first_step_) checkpoints_.DropNewest();  // bad weights: an interrupted run saves unseen ones
     const int64_t retries = retries_ + 1;
     const double rate_share = rate_share_ / 2;
     for (const Trainable& trainable : trainables_) trainable.parameter.mutable_grad() = Tensor();
@@ -198,17 +227,19 @@ class Trainer {
     return false;
   }
 
-  // At the start, at the end and in between; not twice for one step after a resumption.
-  void Validate() {
-    if (options_.validation_windows == 0 || !IsTimeToValidate()) return;
+  // At the start, at the end and in between; not twice for one step after a resumption. What is wrong with the loss.
+  std::string Validate() {
+    if (options_.validation_windows == 0 || !IsTimeToValidate()) return "";
     const int64_t tokens = step_ * options_.batch * options_.length;
-    if (!curve_.validation_tokens.empty() && curve_.validation_tokens.back() == tokens) return;
+    if (!curve_.validation_tokens.empty() && curve_.validation_tokens.back() == tokens) return "";
     const at::NoGradGuard no_grad;
     const double loss = texts_.HeldOut([this](const Tensor& ids) { return ValidationLoss(ids.to(model_.device())); });
+    if (!std::isfinite(loss)) return Problem(fmt::format("the held-out loss is {:.3f}", loss));
     curve_.validation_tokens.push_back(tokens);
     curve_.validation_loss.push_back(loss);
     metrics_->Add(step_, {{"validation_loss", curve_.validation_loss.back()}});
     if (options_.keep == "best" && BestValidation() + 1 == std::ssize(curve_.validation_loss)) KeepAsBest();
+    return "";
   }
 
   int64_t BestValidation() const {
@@ -245,17 +276,25 @@ class Trainer {
     tensors["curve.loss"] = at::tensor(curve_.loss, at::kDouble);
     tensors["curve.validation_tokens"] = at::tensor(curve_.validation_tokens, at::kLong);
     tensors["curve.validation_loss"] = at::tensor(curve_.validation_loss, at::kDouble);
-    SaveTensors(state_, tensors, {{"format", "espalier.heal/1"}, {"step", std::to_string(step_)}});
+    tensors["curve.local_before"] = at::tensor(curve_.local_before, at::kDouble);
+    tensors["curve.local_after"] = at::tensor(curve_.local_after, at::kDouble);
+    checkpoints_.Save(tensors, {{"format", "espalier.heal/1"}, {"step", std::to_string(step_)}});
   }
 
   void Load() {
-    const NamedTensors tensors = LoadTensors(state_);
-    optimizer_.LoadFrom(tensors, state_.string());
+    checkpoints_.Load([this](const NamedTensors& tensors, const std::string& file) { Take(tensors, file); });
+    first_step_ = step_;
+    LogInfo("heal: goes on at step {} of {}", step_, steps_);
+  }
+
+  // The state of a file.
+  void Take(const NamedTensors& tensors, const std::string& file) {
+    optimizer_.LoadFrom(tensors, file);
     const auto get = [&](const char* name, at::ScalarType type) {
       const auto found = tensors.find(name);
       if (found == tensors.end() || found->second.scalar_type() != type || found->second.dim() != 1)
-        throw IoError(fmt::format("{}: '{}' is missing or of another type; delete this file to heal from the start",
-                                  state_.string(), name));
+        throw IoError(
+            fmt::format("{}: '{}' is missing or of another type; delete this file to heal from the start", file, name));
       return found->second.contiguous();
     };
     const auto integers = [&](const char* name) {
@@ -266,15 +305,14 @@ class Trainer {
       const Tensor values = get(name, at::kDouble);
       return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
     };
-    curve_ = {integers("curve.tokens"), reals("curve.loss"), integers("curve.validation_tokens"),
-              reals("curve.validation_loss")};
+    curve_ = {integers("curve.tokens"),       reals("curve.loss"),         integers("curve.validation_tokens"),
+              reals("curve.validation_loss"), reals("curve.local_before"), reals("curve.local_after")};
     step_ = static_cast<int64_t>(curve_.loss.size());
     retries_ = integers("retries").at(0);
     rate_share_ = reals("rate_share").at(0);
     best_.clear();
     for (const auto& [name, tensor] : tensors)
       if (name.starts_with("best.")) best_[name] = tensor;
-    LogInfo("heal: goes on at step {} of {}", step_, steps_);
   }
 
   const Model* teacher_;
@@ -282,6 +320,7 @@ class Trainer {
   Mixture texts_;
   HealOptions options_;
   std::filesystem::path state_;
+  Checkpoints checkpoints_;
   std::vector<Trainable> trainables_;
   AdamW optimizer_;
   Rope rope_;
@@ -291,10 +330,15 @@ class Trainer {
   NamedTensors best_;  // parameters of the best held-out loss so far, where they are asked for
   double tokens_per_second_ = 0, rate_share_ = 1;
   int64_t retries_ = 0;
-  int64_t steps_ = 0, step_ = 0;
+  int64_t steps_ = 0, step_ = 0, first_step_ = 0;  // first_step_: where the last checkpoint was taken up
+  std::chrono::steady_clock::time_point saved_;
 };
 
 }  // namespace
+
+std::filesystem::path BlocksState(const std::filesystem::path& state) {
+  return state.string() + ".blocks";
+}
 
 std::filesystem::path TeacherFolder(const std::filesystem::path& state) {
   return state.parent_path() / (state.stem().string() + "-teacher");

@@ -62,14 +62,15 @@ double HeldOutError(const System& s, const RefitData& held_out, const Tensor& co
 
 class LeastSquares final : public Compensator {
  public:
-  explicit LeastSquares(const Options& options) : ridge_(options.Real("ridge")), values_(options.Real("values")) {
+  explicit LeastSquares(const Options& options) : ridge_(options.Real("ridge")) {
     if (options.Text("inputs") == "pruned")
       sequential_ = SequentialOptions{options.Real("feedback"), options.Real("held_out")};
+    if (options.Real("values") > 0) values_ = ValuesOptions{options.Real("values"), options.Int("values_sequences")};
   }
   bool AddsBias() const override { return true; }
   std::optional<SequentialOptions> Sequential() const override { return sequential_; }
 
-  std::optional<double> ValuesRidge() const override { return values_ > 0 ? std::optional(values_) : std::nullopt; }
+  std::optional<ValuesOptions> Values() const override { return values_; }
 
   Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept_columns) const override {
     const Tensor w = dense.weight.to(at::kDouble).cpu();  // [C, n]
@@ -94,8 +95,8 @@ class LeastSquares final : public Compensator {
   }
 
   double ridge_;
-  double values_;
   std::optional<SequentialOptions> sequential_;
+  std::optional<ValuesOptions> values_;
 };
 
 const bool kRegistered = Registry<Compensator>::Register(
@@ -117,7 +118,9 @@ const bool kRegistered = Registry<Compensator>::Register(
       RealOption(
           "values", 0,
           "Then refit w_v of every block to what reaches it through the pruned blocks before it, with this ridge: "
-          "two passes over the calibration windows, no parameter more; 0: leave it")
+          "two passes over calibration windows, no parameter more; 0: leave it")
+          .AtLeast(0),
+      IntOption("values_sequences", 0, "Calibration windows that `values` passes over, evenly spread; 0: all")
           .AtLeast(0)}},
     [](const Options& options) -> std::unique_ptr<Compensator> { return std::make_unique<LeastSquares>(options); });
 

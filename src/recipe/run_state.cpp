@@ -174,7 +174,7 @@ std::vector<HealingText> RunState::HealingTexts() {
       if (text.source.first_document > 0 || text.source.last_document)
         throw RecipeError(fmt::format("{}: {} has ids, not documents; leave first_document and last_document out",
                                       recipe_.Where(entry), text.source.path.string()));
-      text.sha256 = HashFile(text.source.path);
+      text.sha256 = HashOf(text.source.path);
     } else {
       text.corpus = &sharing_.inputs->Text(text.source);
       text.sha256 = text.corpus->sha256;
@@ -199,11 +199,13 @@ at::Tensor RunState::CalibrationWindows() {
                                    .seed = seed()});
 }
 
-// What is known of the dense model is always stored, for cells that are added later too; what depends on a plan only
-// when another run has the same key. Healing has state of its own beside its output and is not shared.
+// What is known of the dense model is always stored, for cells that are added later too, and what is measured of a
+// pruned one, since only its plan tells whether another cell cuts the same; a pruned model, which is large, only when
+// another run has the same key. Healing has state of its own beside its output and is not shared.
 bool RunState::IsShared(const std::string& stage, const std::string& key) const {
   if (!sharing_.store || stage == "heal") return false;
-  return stage == "calibrate" || stage.ends_with(".dense") || sharing_.common.contains(key);
+  return stage == "calibrate" || stage.ends_with(".dense") || stage.ends_with(".pruned") ||
+         sharing_.common.contains(key);
 }
 
 bool RunState::Adopt(const std::string& stage, const std::string& key, const fs::path& output) {
@@ -275,8 +277,10 @@ void CheckGates(const Recipe& recipe) {
 std::vector<std::string> CheckLeaks(RunState& state) {
   const Recipe& recipe = state.recipe();
   std::vector<std::pair<std::string, const Corpus*>> used = {{"data.calibration", &state.calibration_corpus()}};
+  std::vector<fs::path> sources = {recipe.Entry("data.calibration").options.Text("path")};
   if (recipe.Has("heal"))
     for (const HealingText& text : state.HealingTexts()) {
+      sources.push_back(text.source.path);
       if (text.corpus != nullptr)
         used.emplace_back("data.healing", text.corpus);
       else
@@ -285,7 +289,13 @@ std::vector<std::string> CheckLeaks(RunState& state) {
     }
   std::vector<std::string> leaks;
   for (const RecipeEntry& entry : recipe.List("evaluate")) {
-    const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
+    const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
+    for (const fs::path& file : evaluator->Files())
+      for (const fs::path& source : sources)
+        if (state.HashOf(file) == state.HashOf(source))
+          leaks.push_back(fmt::format("{} is calibrated or healed on and also evaluated on by {} ({})", source.string(),
+                                      recipe.Where(entry), file.string()));
+    const auto text = evaluator->Text();
     if (!text) continue;
     const Corpus& evaluated = state.EvaluationCorpus(*text);
     const std::set<std::string> hashes(evaluated.document_hashes.begin(), evaluated.document_hashes.end());

@@ -29,7 +29,7 @@ struct Sharing {
   std::shared_ptr<InputCache> inputs;
   std::shared_ptr<const SharedStore> store;
   std::set<std::string> common;  // keys that several runs have
-  bool silent = false;           // a dry run that only asks for keys
+  bool silent = false;           // a dry run that only asks for keys: the same before and after the stages have run
 };
 
 // Whether a stage's key has the seed in it. Evaluation draws nothing, so that runs with several seeds share it.
@@ -79,11 +79,14 @@ class RunState {
   at::Tensor CalibrationWindows();                           // [sequences, length]
   std::vector<HealingText> HealingTexts();                   // data.healing, then those mixed in
   const Corpus& EvaluationCorpus(const TextSource& source);  // read once a run
+  const std::string& HashOf(const std::filesystem::path& file) { return sharing_.inputs->Hash(file); }  // once a run
 
   // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns
   // the key, which later stages put into their inputs. `body` returns facts for the manifest.
   std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output,
                     const std::function<Json()>& body, Seeded seeded = Seeded::kYes);
+  bool asks_for_keys() const { return sharing_.silent; }
+  bool IsFinished(const std::string& stage, const std::string& key) const { return manifest_.IsDone(stage, key); }
   // Of the stages so far, in order: stage and key, and those that have to be computed.
   const std::vector<std::pair<std::string, std::string>>& keys() const { return keys_; }
   const std::vector<std::pair<std::string, std::string>>& pending() const { return pending_; }

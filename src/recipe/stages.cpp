@@ -78,7 +78,8 @@ Json CurveJson(const HealCurve& curve) {
           {"tokens", curve.tokens},
           {"loss", curve.loss},
           {"validation_tokens", curve.validation_tokens},
-          {"validation_loss", curve.validation_loss}};
+          {"validation_loss", curve.validation_loss},
+          {"local_error", {{"before", curve.local_before}, {"after", curve.local_after}}}};
 }
 
 // From memory when the model is there, else block by block from its checkpoint: bitwise the same.
@@ -87,6 +88,15 @@ Statistics CalibrateModel(RunState& state, const std::string& name, const at::Te
   if (state.Holds(name)) return Calibrate(state.ModelNamed(name), windows, options);
   StreamedModel streamed(state.ModelPath(name), state.dtype(), state.device());
   return Calibrate(streamed, windows, options);
+}
+
+// `count` of the windows, or all where there are no more or count is 0.
+at::Tensor EvenlySpread(const at::Tensor& windows, int64_t count) {
+  const int64_t all = windows.size(0);
+  if (count == 0 || count >= all) return windows;
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < count; ++i) rows.push_back(i * all / count);
+  return windows.index_select(0, at::tensor(rows, at::kLong));
 }
 
 // Refits what the plan cut of `model`, in `cut`, as the recipe says.
@@ -103,12 +113,12 @@ void CompensateCut(RunState& state, const Model& model, const Plan& plan, const 
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(model, plan, LoadStatistics(state.folder() / statistics), *compensator, cut);
   }
-  if (const std::optional<double> ridge = compensator->ValuesRidge())
+  if (const std::optional<ValuesOptions> values = compensator->Values())
     RefitValues(model,
-                {.windows = state.CalibrationWindows(),
+                {.windows = EvenlySpread(state.CalibrationWindows(), values->sequences),
                  .matmul = ParseDtype(calibration.Text("matmul")),
                  .outlier_ratio = calibration.Real("outlier_ratio"),
-                 .ridge = *ridge},
+                 .ridge = values->ridge},
                 cut);
 }
 
@@ -180,13 +190,22 @@ Model Trial(const Recipe& recipe, const Model& model, const std::optional<Statis
 
 // What unfinished healings left in a run's folder, but for that of `keep`.
 void RemoveHealingStates(const fs::path& folder, const fs::path& keep) {
-  static const std::regex kState("heal-[0-9a-f]{16}(\\.safetensors|-teacher)");
+  static const std::regex kState("heal-[0-9a-f]{16}(\\.safetensors(\\.[0-9]+|\\.blocks)?|-teacher)");
   std::vector<fs::path> gone;
   for (const auto& file : fs::directory_iterator(folder))
-    if (std::regex_match(file.path().filename().string(), kState) && file.path() != keep &&
-        (keep.empty() || file.path() != TeacherFolder(keep)))
+    if (std::regex_match(file.path().filename().string(), kState) &&
+        (keep.empty() || !file.path().filename().string().starts_with(keep.stem().string())))
       gone.push_back(file.path());
   for (const fs::path& path : gone) fs::remove_all(path);
+}
+
+// Of a pruned model by what was cut and not by why: runs whose protections changed nothing share what follows.
+std::string KeyOfPruned(const RunState& state, Json inputs) {
+  const Json plan = ReadJson(state.folder() / PruneStep().Plan());
+  inputs["plan"] = {plan.at("blocks"), plan.value("residual_channels", Json())};
+  if (Registry<Compensator>::Find(state.recipe().Entry("prune.compensate").name).info.needs.empty())
+    inputs.erase("calibrate");
+  return HashText("pruned" + inputs.dump());
 }
 
 Json PlanFacts(const Plan& plan) {
@@ -315,7 +334,7 @@ std::string PruneStage(RunState& state, const PruneStep& step, const std::string
   const RecipeEntry& compensate = state.recipe().Entry("prune.compensate");
   const Json inputs = {{"plan", plan_key}, {"calibrate", calibrate_key}, {"compensate", EntryJson(compensate)}};
   const std::string name = step.Last() ? "prune" : step.Stage("prune");
-  return state.Stage(name, inputs, state.ModelPath(step.Output()), [&]() -> Json {
+  const std::string key = state.Stage(name, inputs, state.ModelPath(step.Output()), [&]() -> Json {
     const Model& model = state.ModelNamed(step.Input());
     const Plan plan = ReadPlan(state, step.Plan());
     Model cut = Cut(model, plan);
@@ -329,6 +348,8 @@ std::string PruneStage(RunState& state, const PruneStep& step, const std::string
     SaveAndReload(state, cut, step.Output());
     return {{"mask_equals_cut", difference}, {"mask_equals_cut_limit", limit}};
   });
+  const bool planned = state.IsFinished("plan", plan_key) && fs::exists(state.folder() / step.Plan());
+  return step.of == 1 && planned && !state.asks_for_keys() ? KeyOfPruned(state, inputs) : key;
 }
 
 std::string HealStage(RunState& state, const std::string& prune_key) {
@@ -370,8 +391,10 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
   const fs::path folder = state.folder() / "evaluate" / model_name;
   Json texts = Json::array();
   for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
-    const auto text = Registry<Evaluator>::Create(entry.name, entry.options)->Text();
+    const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
+    const auto text = evaluator->Text();
     texts.push_back(text ? state.EvaluationCorpus(*text).sha256 : "");
+    for (const fs::path& file : evaluator->Files()) texts.push_back(state.HashOf(file));
   }
   const Json inputs = {{"model", model_key},
                        {"dense", dense_key},

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <functional>
+
+#include "espalier/core/memory.h"
 #include "espalier/model/forward.h"
 #include "support/tiny_model.h"
 
@@ -35,6 +38,29 @@ TEST(NextTokenLoss, MatchesCrossEntropyAndItsGradients) {
   EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-5);
   EXPECT_LT(RelativeDifference(hidden.grad(), hidden2.grad()), 1e-5);
   EXPECT_LT(RelativeDifference(head.grad(), head2.grad()), 1e-5);
+}
+
+// Bytes that the process needs at most while `loss` of hidden states is formed and taken back, beyond what it has.
+int64_t PeakOf(const std::function<Tensor()>& loss) {
+  ResetPeakMemory();
+  const int64_t before = PeakMemory();
+  loss().backward();
+  return PeakMemory() - before;
+}
+
+TEST(NextTokenLoss, HoldsAChunkOfLogitsWhereThePlainLossHoldsThemAll) {
+  // 2,048 tokens over 20,000: logits of 164 MB. Alive at once in the plain loss: the logits' log-softmax and their
+  // gradient at least. Here: a chunk of 256 rows, 20 MB, a few times, and the head's gradient of 2.6 MB.
+  constexpr int64_t kTokens = 2048, kVocabulary = 20000, kLogits = kTokens * kVocabulary * 4;
+  const Tensor targets = RandomIds(1, 1, kTokens, kVocabulary).flatten();
+  const Tensor hidden = Leaf(Normal(1, {kTokens, 32})), head = Leaf(Normal(2, {kVocabulary, 32}));
+  const int64_t ours = PeakOf([&] { return NextTokenLoss(hidden, head, targets); });
+  if (ours == 0) GTEST_SKIP() << "this kernel does not let a process reset its peak memory";
+  const int64_t plain = PeakOf([&] { return at::cross_entropy_loss(at::linear(hidden, head), targets); });
+  RecordProperty("bytes", std::to_string(ours));
+  RecordProperty("plain_bytes", std::to_string(plain));
+  EXPECT_GT(plain, 2 * kLogits - kLogits / 8);
+  EXPECT_LT(ours, kLogits / 2);
 }
 
 TEST(NextTokenLoss, MatchesAnExampleWorkedByHand) {

@@ -125,6 +125,23 @@ TEST_F(Sweep, RunsEveryCellAndComputesWhatTheyShareOnce) {
     EXPECT_TRUE(fs::exists(Folder() / file)) << file;
 }
 
+TEST_F(Sweep, CellsThatCutTheSameShareWhatIsMeasured) {
+  // Only FFN channels go, so the floor on groups changes no plan; another ratio does.
+  RunSweep(Read("sweep:\n  remove: [0.1, 0.3]\n  seeds: [0]\n  variants:\n"
+                "    - {name: one, set: [\"prune.allocate={method: uniform}\"]}\n"
+                "    - {name: two, set: [\"prune.allocate={method: uniform, swaps: 0, min_kv_groups: 2}\"]}\n"),
+           {});
+  ASSERT_EQ(ReadJson(Cell("one-0-0.1") / "plan.json").at("blocks"),
+            ReadJson(Cell("two-0-0.1") / "plan.json").at("blocks"));
+  EXPECT_EQ(Stored("evaluate.pruned"), 2u);
+  EXPECT_EQ(Stored("analyze.pruned"), 2u);
+  const auto evaluated = [&](const std::string& cell) {
+    return Cell(cell) / "evaluate/pruned/perplexity-one-strided.json";
+  };
+  EXPECT_TRUE(fs::equivalent(evaluated("one-0-0.1"), evaluated("two-0-0.1")));
+  EXPECT_NE(ReadFile(evaluated("one-0-0.1")), ReadFile(evaluated("one-0-0.3")));
+}
+
 TEST_F(Sweep, CellsAreOrdinaryRuns) {
   RunSweep(Read(kTwoByTwo), {});
   const Recipe alone =

@@ -32,6 +32,8 @@ class Evaluator {
   virtual std::string Id() const = 0;
   // The text that is evaluated on, for the check that nothing calibrates or heals on it; none: no text.
   virtual std::optional<TextSource> Text() const { return std::nullopt; }
+  // Further files that the figures depend on, each used whole: another content is another evaluation.
+  virtual std::vector<std::filesystem::path> Files() const { return {}; }
   // Names of the metrics that Run returns; `compared`: of a model that is evaluated beside the dense one.
   virtual std::vector<std::string> Figures(bool compared) const = 0;
   // Whether it runs the base model beside the one that it measures. Of the base itself it then returns no figures.

@@ -34,12 +34,17 @@ struct HealOptions {
   bool checkpoint_activations = true;
   c10::ScalarType matmul = at::kFloat;  // of the passes' products; weights, sums and the optimizer stay float32
   double save_seconds = 60;             // between checkpoints
+  int64_t checkpoints = 2;              // how many of the last stay on disk until the end
   uint64_t seed = 0;
   // What is learned: next token of the text, logits and last hidden states of the teacher, each with its weight.
   TokenLossWeights token;
   bool teacher_cache = false;  // keep the teacher's token.top likeliest tokens on disk
   double hidden = 0;  // of the squared error of the states after the final norm, over the teacher's mean square
-  bool NeedsTeacher() const { return token.logits > 0 || hidden > 0; }
+  // Before that, each block alone on so many tokens, fitted to the dense model's block; 0: not.
+  int64_t local_tokens = 0;
+  double local_rate = 1e-4;  // peak
+  bool LearnsFromTeacher() const { return token.logits > 0 || hidden > 0; }
+  bool NeedsTeacher() const { return LearnsFromTeacher() || local_tokens > 0; }
 };
 // The recipe options that every healing method takes, and the struct from them.
 std::vector<OptionSpec> HealRecipeOptions();
@@ -56,6 +61,8 @@ struct HealCurve {
   std::vector<double> loss;
   std::vector<int64_t> validation_tokens;
   std::vector<double> validation_loss;
+  // Of the blocks alone, where they were fitted: the mean relative squared error of their output.
+  std::vector<double> local_before, local_after;
 };
 
 struct HealResult {
@@ -63,14 +70,17 @@ struct HealResult {
   HealCurve curve;  // loss before each step; validation at the start and in between
 };
 
+// Where the blocks that were fitted alone are kept until all are.
+std::filesystem::path BlocksState(const std::filesystem::path& state);
 // Where the teacher's predictions are kept, beside the state: whoever deletes the one deletes the other.
 std::filesystem::path TeacherFolder(const std::filesystem::path& state);
 
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
 // Trains a copy of `model`; the last `validation_windows` windows of each text are held out. The state
-// goes to `state` (a file) every save_seconds and when interrupted; when that file is there and fits, training goes on
-// from it. metrics.jsonl and TensorBoard's events go to a folder `training` beside it. NumericError when the loss is
-// not finite or exceeds ten times the first (the last good state stays on disk).
+// goes to `state` (a file) every save_seconds and when interrupted, older ones to state.1 and so on; when one is there
+// and fits, training goes on from the newest that does. metrics.jsonl and TensorBoard's events go to a folder
+// `training` beside it. NumericError when the loss or the gradient's norm is not finite or the loss exceeds ten times
+// the first (the last good state stays on disk).
 HealResult Heal(const Model& model, const std::vector<TrainingText>& texts, const HealingMethod& method,
                 const HealOptions& options, const std::filesystem::path& state, const Model* teacher = nullptr);
 HealResult Heal(const Model& model, const at::Tensor& windows, const HealingMethod& method, const HealOptions& options,

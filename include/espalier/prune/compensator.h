@@ -39,6 +39,12 @@ struct SequentialOptions {
   double held_out = 0;  // share of the sequences by which the ridge is chosen, in [0, 1)
 };
 
+// Refitting w_v of later blocks as well (refit_values.h).
+struct ValuesOptions {
+  double ridge = 0;       // as a share of the mean square of the inputs
+  int64_t sequences = 0;  // of the calibration's, evenly spread; 0: all
+};
+
 class Compensator {
  public:
   static constexpr std::string_view kKind = "compensator";
@@ -46,8 +52,8 @@ class Compensator {
   virtual bool AddsBias() const = 0;
   // None: moments of the dense model are enough.
   virtual std::optional<SequentialOptions> Sequential() const { return std::nullopt; }
-  // The ridge of RefitValues (refit_values.h) where w_v of later blocks is to be refitted as well; none: it stays.
-  virtual std::optional<double> ValuesRidge() const { return std::nullopt; }
+  // None: w_v of later blocks stays.
+  virtual std::optional<ValuesOptions> Values() const { return std::nullopt; }
   // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted). NumericError when the system
   // cannot be solved.
   virtual Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept) const = 0;

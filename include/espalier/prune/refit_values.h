@@ -8,10 +8,10 @@
 namespace espalier {
 
 struct RefitValuesData {
-  at::Tensor windows;                   // [S, T] int64, the calibration's
+  at::Tensor windows;                   // [S, T] int64, of the calibration
   c10::ScalarType matmul = at::kFloat;  // of the products of the passes
-  double outlier_ratio = 64;            // OutlierTokens of calibrate.h
-  double ridge = 0.01;                  // as a share of the mean square of the inputs
+  double outlier_ratio = 0;             // OutlierTokens of calibrate.h
+  double ridge = 0;                     // as a share of the mean square of the inputs, each token by its weight
   int64_t batch = 8;                    // windows at a time
 };
 
