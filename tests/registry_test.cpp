@@ -29,9 +29,9 @@ TEST(Registries, AreAllThere) {
     EXPECT_TRUE(kinds.insert(view.kind).second) << view.kind;
     EXPECT_FALSE(view.components().empty()) << view.kind;
   }
-  EXPECT_EQ(kinds,
-            (std::set<std::string>{"allocator", "compensator", "context task", "evaluator", "gate", "healing method",
-                                   "model family", "perplexity preset", "protection rule", "scorer"}));
+  EXPECT_EQ(kinds, (std::set<std::string>{"allocator", "compensator", "context task", "evaluator", "export form",
+                                          "gate", "healing method", "model family", "perplexity preset",
+                                          "protection rule", "scorer"}));
 }
 
 TEST(Components, EachHaveALineOfDocAndASource) {

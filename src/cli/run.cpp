@@ -39,13 +39,13 @@ int RunCommand(const std::vector<std::string>& arguments) {
 
 const bool kRegistered = RegisterCommand(
     {"run",
-     "Run a recipe: analyze, calibrate, plan, prune, heal, evaluate, report",
+     "Run a recipe: analyze, calibrate, plan, prune, heal, evaluate, report, export",
      "RECIPE [key.path=value ...] [--from STAGE] [--until STAGE] [--dry-run] [--device D]",
      "Stages that are finished under the same inputs are reused, so a second call takes seconds, a changed budget does "
      "not\n"
      "calibrate again, and a killed run goes on where it stopped. Everything goes to runs/<name>/.\n\n"
      "  --from STAGE   run this stage and those after it again although nothing changed\n"
-     "  --until STAGE  stop after this stage (analyze, calibrate, plan, prune, heal, evaluate, report)\n"
+     "  --until STAGE  stop after this stage (analyze, calibrate, plan, prune, heal, evaluate, report, export)\n"
      "  --dry-run      say which stages would run\n"
      "  --device D     cpu, cuda, cuda:1; the same as device=D\n\n"
      "examples:\n"

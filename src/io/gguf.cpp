@@ -60,6 +60,7 @@ GgufFile::GgufFile(std::filesystem::path path) : file_(std::move(path)) {
   GgufHeader header = ReadGgufHeader(file_);
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);
+  places_ = std::move(header.places);
   for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
 }
 
@@ -75,6 +76,14 @@ void GgufFile::Read(const GgufTensor& tensor, std::span<std::byte> out) const {
 
 bool GgufFile::Has(std::string_view key) const {
   return metadata_.find(key) != metadata_.end();
+}
+
+std::vector<std::byte> GgufFile::RawValue(std::string_view key) const {
+  Value(*this, key);  // says what is there when this key is not
+  const GgufPlace& place = places_.find(key)->second;
+  std::vector<std::byte> bytes(place.bytes);
+  file_.Read(place.offset, bytes);
+  return bytes;
 }
 
 int64_t GgufFile::Int(std::string_view key) const {

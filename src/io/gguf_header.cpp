@@ -168,7 +168,7 @@ GgufHeader ReadGgufHeader(const RandomAccessFile& file) {
   CheckCount(cursor, tensors, kMinTensorBytes, "the number of tensors");
   CheckCount(cursor, pairs, kMinPairBytes, "the number of keys");
   GgufHeader header;
-  header.metadata = ReadGgufMetadata(cursor, pairs);
+  header.metadata = ReadGgufMetadata(cursor, pairs, header.places);
   const uint32_t alignment = Alignment(cursor, header);
   RefuseSplits(cursor, header, tensors);
   ReadTensors(cursor, tensors, header.tensors);

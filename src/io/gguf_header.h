@@ -12,7 +12,8 @@ namespace espalier {
 
 struct GgufHeader {
   std::map<std::string, GgufValue, std::less<>> metadata;
-  std::vector<GgufTensor> tensors;  // in the order of the file, which is that of their data
+  std::map<std::string, GgufPlace, std::less<>> places;  // of the values, type and all
+  std::vector<GgufTensor> tensors;                       // in the order of the file, which is that of their data
 };
 
 GgufHeader ReadGgufHeader(const RandomAccessFile& file);  // IoError

@@ -134,14 +134,17 @@ std::string ReadGgufString(ByteCursor& cursor, const char* what) {
   return cursor.Text(bytes, what);
 }
 
-std::map<std::string, GgufValue, std::less<>> ReadGgufMetadata(ByteCursor& cursor, int64_t count) {
+std::map<std::string, GgufValue, std::less<>> ReadGgufMetadata(ByteCursor& cursor, int64_t count,
+                                                               std::map<std::string, GgufPlace, std::less<>>& places) {
   std::map<std::string, GgufValue, std::less<>> metadata;
   for (int64_t i = 0; i < count; ++i) {
     std::string key = ReadGgufString(cursor, "a key");
     if (key.empty()) cursor.Fail(fmt::format("key {} of {} is empty", i + 1, count));
     const auto [place, is_new] = metadata.try_emplace(std::move(key));
     if (!is_new) cursor.Fail(fmt::format("duplicate key {}; one of the two would be lost", Quote(place->first)));
+    const uint64_t begin = cursor.position();
     place->second = ReadValue(cursor, place->first);
+    places[place->first] = {begin, cursor.position() - begin};
   }
   return metadata;
 }

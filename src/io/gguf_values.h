@@ -12,7 +12,8 @@ namespace espalier {
 std::string ReadGgufString(ByteCursor& cursor, const char* what);
 
 // Reads `count` key-value pairs. general.alignment must be a UINT32 here, because every offset depends on it; what the
-// other keys should be is for their readers to say.
-std::map<std::string, GgufValue, std::less<>> ReadGgufMetadata(ByteCursor& cursor, int64_t count);
+// other keys should be is for their readers to say. `places` says where each value lies, from its type on.
+std::map<std::string, GgufValue, std::less<>> ReadGgufMetadata(ByteCursor& cursor, int64_t count,
+                                                               std::map<std::string, GgufPlace, std::less<>>& places);
 
 }  // namespace espalier

@@ -156,6 +156,8 @@ TokenizerSpec ReadTokenizerJson(const std::filesystem::path& path) {
   spec.adds_bos = spec.bos.has_value();
   const std::filesystem::path config = *spec.folder / "tokenizer_config.json";
   if (std::filesystem::exists(config)) ReadConfig(config, spec);
+  const std::filesystem::path chat = *spec.folder / "chat_template.jinja";  // where newer transformers keep it
+  if (spec.chat_template.empty() && std::filesystem::exists(chat)) spec.chat_template = ReadFile(chat, kMaxFile);
   return spec;
 }
 

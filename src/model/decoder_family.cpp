@@ -53,6 +53,12 @@ at::Tensor HalfSplit(const at::Tensor& stored, int64_t D) {
   return stored.reshape({heads, D / 2, 2, rest}).transpose(1, 2).reshape(stored.sizes());
 }
 
+// The inverse.
+at::Tensor Interleaved(const at::Tensor& ours, int64_t D) {
+  const int64_t heads = ours.size(0) / D, rest = ours.numel() / std::max<int64_t>(ours.size(0), 1);
+  return ours.reshape({heads, 2, D / 2, rest}).transpose(1, 2).reshape(ours.sizes());
+}
+
 // "block3.w_q.weight" -> {"3", "w_q", ".weight"}
 struct RoleParts {
   std::string_view layer, role, suffix;
@@ -68,6 +74,42 @@ void CheckHeadWidth(const std::string& where, int64_t D) {
   if (D < 2 || D % 2 != 0 || D > kMaxWidth)
     throw IoError(fmt::format("{}: head_dim is {}, expected an even number", where, D));
 }
+
+// Sizes of the layers: one number for all, or a list with one for each.
+struct GgufSizes {
+  const GgufFile& gguf;
+  const std::string& where;
+  const std::string& arch;
+  int64_t layers;
+
+  std::vector<int64_t> List(const char* name, int64_t largest) const {
+    const std::string key = arch + name;
+    std::vector<int64_t> list = gguf.IntList(key);
+    const bool scalar = std::holds_alternative<uint64_t>(gguf.metadata().find(key)->second) ||
+                        std::holds_alternative<int64_t>(gguf.metadata().find(key)->second);
+    if (scalar) list.assign(static_cast<size_t>(layers), list.front());
+    if (static_cast<int64_t>(list.size()) != layers)
+      throw IoError(
+          fmt::format("{}: {} has {} entries, expected {}, one for each layer", where, key, list.size(), layers));
+    for (const int64_t size : list)
+      if (size < (scalar ? 1 : 0) || size > largest)
+        throw IoError(fmt::format("{}: {} is {}, expected {} to {}", where, key, size, scalar ? 1 : 0, largest));
+    return list;
+  }
+
+  BlockConfig Block(size_t l, int64_t H, int64_t G, int64_t F) const {
+    BlockConfig block;
+    block.H = H, block.G = G, block.F = F;
+    const std::string layer = fmt::format("{}: layer {}", where, l);
+    if (H == 0 && G != 0)
+      throw IoError(fmt::format("{}: no query heads and {} key/value heads; expected none", layer, G));
+    if (H > 0) CheckHeads(layer, H, G);
+    if (H > 0 && F == 0)  // llama.cpp reads such a layer and drops its attention
+      throw IoError(fmt::format("{}: attention without a feed-forward part; expected a width of at least 1", layer));
+    if (H > 0) block.kv_of_head = EvenKvOfHead(H, G);
+    return block;
+  }
+};
 
 Activation ReadActivation(const ConfigReader& config) {
   const char* key = config.Has("hidden_activation") ? "hidden_activation" : "hidden_act";
@@ -133,15 +175,17 @@ ModelConfig DecoderFamily::FromGguf(const Checkpoint& checkpoint) const {
   model.norm_epsilon = gguf.Real(arch + ".attention.layer_norm_rms_epsilon");
   model.tied_head = !checkpoint.Has("output.weight");
   model.max_positions = gguf.Int(arch + ".context_length");
-  BlockConfig block;
-  block.H = within(".attention.head_count", kMaxHeads);
-  block.G = gguf.Has(arch + ".attention.head_count_kv") ? within(".attention.head_count_kv", kMaxHeads) : block.H;
-  block.F = within(".feed_forward_length", kMaxWidth);
-  CheckHeads(where, block.H, block.G);
-  block.kv_of_head = EvenKvOfHead(block.H, block.G);
-  model.D = gguf.Has(arch + ".attention.key_length") ? within(".attention.key_length", kMaxWidth) : model.C / block.H;
+  const int64_t layers = within(".block_count", kMaxBlocks);
+  const GgufSizes sizes{gguf, where, arch, layers};
+  const std::vector<int64_t> H = sizes.List(".attention.head_count", kMaxHeads);
+  const std::vector<int64_t> G =
+      gguf.Has(arch + ".attention.head_count_kv") ? sizes.List(".attention.head_count_kv", kMaxHeads) : H;
+  const std::vector<int64_t> F = sizes.List(".feed_forward_length", kMaxWidth);
+  for (size_t l = 0; l < H.size(); ++l) model.blocks.push_back(sizes.Block(l, H[l], G[l], F[l]));
+  if (H.front() == 0)  // llama.cpp then takes heads of width 0 for the whole model
+    throw IoError(fmt::format("{}: {}.attention.head_count of layer 0 is 0, expected at least 1", where, arch));
+  model.D = gguf.Has(arch + ".attention.key_length") ? within(".attention.key_length", kMaxWidth) : model.C / H.front();
   CheckHeadWidth(where, model.D);
-  model.blocks.assign(static_cast<size_t>(within(".block_count", kMaxBlocks)), block);
   ReadGgufRope(checkpoint, arch, model);
   ReadOwn(gguf, model);
   return model;
@@ -189,6 +233,19 @@ std::map<std::string, at::Tensor> DecoderFamily::ToStored(const Model& model) co
     };
     fuse("weight", attention.w_q.weight, attention.w_output_gate.weight);
     if (attention.w_q.bias.defined()) fuse("bias", attention.w_q.bias, attention.w_output_gate.bias);
+  }
+  return tensors;
+}
+
+std::map<std::string, at::Tensor> DecoderFamily::ToGguf(const Model& model) const {
+  std::map<std::string, at::Tensor> tensors;
+  for (const NamedTensorRef& ref : TensorsOf(const_cast<Model&>(model))) {
+    at::Tensor tensor = *ref.tensor;
+    ESPALIER_CHECK(ref.name.find("w_output_gate") == std::string::npos, "no GGUF form of output gates");
+    if (model.config.norm_adds_one && ref.name.ends_with("_norm")) tensor = tensor + 1;
+    const bool turns = ref.name.find(".w_q.") != std::string::npos || ref.name.find(".w_k.") != std::string::npos;
+    if (traits_.gguf_interleaved && turns) tensor = Interleaved(tensor, model.config.D);
+    tensors[TensorName(CheckpointFormat::kGguf, ref.name)] = tensor;
   }
   return tensors;
 }

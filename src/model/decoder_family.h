@@ -30,6 +30,7 @@ class DecoderFamily : public ModelFamily {
   at::Tensor FromStored(CheckpointFormat format, const ModelConfig& config, int64_t block, std::string_view role_name,
                         const at::Tensor& stored) const override;
   std::map<std::string, at::Tensor> ToStored(const Model& model) const override;
+  std::map<std::string, at::Tensor> ToGguf(const Model& model) const override;
   Json WriteConfig(const Model& model) const override;
 
  protected:

@@ -42,7 +42,9 @@ class Runner {
       names.push_back(name);
     }
     if (Ends("evaluate") || options_.dry_run) return unfinished;
-    return ReportStage(state_, names, leaks);
+    RunOutcome outcome = ReportStage(state_, names, leaks);
+    if (!Ends("report")) ExportStage(state_, models.back().first, models.back().second);
+    return outcome;
   }
 
  private:
@@ -78,7 +80,8 @@ void CheckStageName(const std::string& name, const char* option) {
 }  // namespace
 
 const std::vector<std::string>& StageNames() {
-  static const std::vector<std::string> names = {"analyze", "calibrate", "plan", "prune", "heal", "evaluate", "report"};
+  static const std::vector<std::string> names = {"analyze", "calibrate", "plan",   "prune",
+                                                 "heal",    "evaluate",  "report", "export"};
   return names;
 }
 

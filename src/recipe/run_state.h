@@ -140,6 +140,8 @@ std::string HealStage(RunState& state, const std::string& prune_key);
 std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,
                           const std::string& dense_key);
 RunOutcome ReportStage(RunState& state, const std::vector<std::string>& models, const std::vector<std::string>& leaks);
+// Does nothing when the recipe has no `export`.
+void ExportStage(RunState& state, const std::string& model_name, const std::string& model_key);
 
 // Whether the recipe's scorer, compensator or a protection rule reads statistics.
 bool NeedsStatistics(const Recipe& recipe);

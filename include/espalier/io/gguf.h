@@ -27,6 +27,11 @@ struct GgufTensor {
   uint64_t bytes = 0;
 };
 
+// Where something lies in the file.
+struct GgufPlace {
+  uint64_t offset = 0, bytes = 0;
+};
+
 class GgufFile {
  public:
   explicit GgufFile(std::filesystem::path path);  // IoError as SafetensorsFile
@@ -38,6 +43,8 @@ class GgufFile {
 
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
   bool Has(std::string_view key) const;
+  // A value as the file has it: its type and what follows, for a copy byte for byte. IoError when the key is absent.
+  std::vector<std::byte> RawValue(std::string_view key) const;
   // Throw IoError naming file and key when it is absent or of another kind or out of range.
   int64_t Int(std::string_view key) const;
   double Real(std::string_view key) const;
@@ -52,6 +59,7 @@ class GgufFile {
   std::vector<GgufTensor> tensors_;
   std::map<std::string, size_t, std::less<>> by_name_;
   std::map<std::string, GgufValue, std::less<>> metadata_;
+  std::map<std::string, GgufPlace, std::less<>> places_;
 };
 
 }  // namespace espalier

@@ -29,6 +29,9 @@ class ModelFamily {
                                 std::string_view role_name, const at::Tensor& stored) const = 0;
   // Every tensor under its name in a Hugging Face folder.
   virtual std::map<std::string, at::Tensor> ToStored(const Model& model) const = 0;
+  // Every tensor under its name in a GGUF file of this family, the inverse of FromStored: heads even and whole, no
+  // gates.
+  virtual std::map<std::string, at::Tensor> ToGguf(const Model& model) const = 0;
   // config.json for a Hugging Face folder. The largest sizes of any block are the model's, blocks that differ are
   // listed under `per_layer_config`, in the notation of transformers. Biases are known by their tensors.
   virtual Json WriteConfig(const Model& model) const = 0;

@@ -11,7 +11,7 @@
 
 namespace espalier {
 
-// Stage names in order: analyze, calibrate, plan, prune, heal, evaluate, report.
+// Stage names in order: analyze, calibrate, plan, prune, heal, evaluate, report, export.
 const std::vector<std::string>& StageNames();
 
 struct RunOptions {

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Stock programs judge what `espalier export` writes of pruned SmolLM2-135M.
+
+    python scripts/judge_export.py --llama FOLDER [--work FOLDER] [--case NAME ...] [--type f32 ...]
+
+FOLDER holds llama-perplexity of stock llama.cpp: scripts/build_llama_cpp builds it and prints the folder. Needs numpy and
+safetensors. Each case is pruned cheaply (by magnitude, no compensation: quality does not matter here, equality does),
+exported, and measured twice on the same chunks of WikiText-2: by llama-perplexity and by `espalier eval` with preset
+llama.cpp on the checkpoint that was exported. Some cases also lose whole sublayers in the first, a middle and the last
+layer, which leave constants behind. The unpruned model is held against a base file of `espalier eval --suite
+save_base_logits` with llama-perplexity --kl-divergence.
+
+Prints a Markdown table. Exit code 1 when an F32 perplexity differs by more than 1e-3, relative, or the unpruned F32
+model's KL is 1e-5 or more.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+ROOT = Path(__file__).resolve().parent.parent
+ESPALIER = ROOT / "build/release/espalier"
+MODEL = ROOT / "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
+TEXT = ROOT / "eval/data/wikitext-2/wiki.test.raw"
+CHUNKS = 4
+PERPLEXITY_LIMIT, KL_LIMIT = 1e-3, 1e-5
+
+# Name: share of the block parameters, attention and FFN sublayers that go besides.
+CASES = {
+    "dense": (0, [], []),
+    "20 %": (0.2, [], []),
+    "30 %": (0.3, [], []),
+    "50 %": (0.5, [], []),
+    "20 %, sublayers gone in the middle": (0.2, [13, 20], [9, 20]),
+    "30 %, gone in first, middle and last": (0.3, [0, 14, 29], [0, 15, 29]),
+    "50 %, attention gone in first, FFN in last": (0.5, [0], [29]),
+    "blocks 12 and 29 gone (uniform)": (0, [12, 29], [12, 29]),
+}
+
+RECIPE = """name: {name}
+runs: {runs}
+model: {{path: {model}, dtype: float32}}
+analyze: {{tokens: 256}}
+data:
+  calibration: {{path: {root}/eval/data/c4/c4-sample.jsonl, last_document: 20, sequences: 1, length: 128}}
+prune:
+  units: [kv_group, ffn_channel]
+  score: {{method: magnitude}}
+  budget: {{of: block_parameters, remove: {share}}}
+  allocate: {{method: global}}
+  compensate: {{method: none}}
+evaluate:
+  - {{suite: perplexity, preset: llama.cpp, data: {root}/eval/data/wikitext-2/wiki.test.raw, windows: 1}}
+"""
+
+
+def espalier(*arguments):
+    done = subprocess.run([ESPALIER, *map(str, arguments), "-q"], capture_output=True, text=True, cwd=ROOT)
+    if done.returncode != 0:
+        sys.exit(f"espalier {' '.join(map(str, arguments))}: {done.stderr}")
+    return done.stdout
+
+
+def remove_sublayers(folder: Path, attention, ffn, target: Path):
+    """A copy of the checkpoint without these sublayers. Each leaves a constant, as a compensation would."""
+    target.mkdir(parents=True)
+    config = json.loads((folder / "config.json").read_text())
+    tensors = load_file(folder / "model.safetensors")
+    layers = config.setdefault("per_layer_config", {})
+    random = np.random.default_rng(1)
+    for kind, skipped, part, output in (("attention", attention, "self_attn", "self_attn.o_proj"),
+                                        ("mlp", ffn, "mlp", "mlp.down_proj")):
+        for layer in skipped:
+            norm = "input_layernorm" if kind == "attention" else "post_attention_layernorm"
+            for name in [n for n in tensors if n.startswith((f"model.layers.{layer}.{part}.", f"model.layers.{layer}.{norm}."))]:
+                del tensors[name]
+            if set(attention) != set(ffn):  # blocks that vanish whole leave nothing
+                tensors[f"model.layers.{layer}.{output}.bias"] = random.normal(0, 0.02, config["hidden_size"]).astype(np.float32)
+            entry = layers.setdefault(f"{layer:02}", {})
+            entry.setdefault("skip", []).append(kind)
+            for key in ("num_attention_heads", "num_key_value_heads") if kind == "attention" else ("intermediate_size",):
+                entry.pop(key, None)
+    (target / "config.json").write_text(json.dumps(config))
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (target / name).write_bytes((folder / name).read_bytes())
+
+
+def checkpoint(case: str, work: Path) -> Path:
+    share, attention, ffn = CASES[case]
+    name = re.sub(r"\W+", "-", case)
+    if share > 0:
+        recipe = work / f"share-{share}.yaml"
+        recipe.write_text(RECIPE.format(name=f"share-{share}", runs=work, model=MODEL, root=ROOT, share=share))
+        espalier("run", recipe, "--until", "prune")
+        folder = work / f"share-{share}" / "pruned"
+    elif attention or ffn:
+        folder = work / "dense-hf"
+        espalier("export", MODEL, "--to", "hf", "--out", folder)
+    else:
+        return MODEL
+    if not attention and not ffn:
+        return folder
+    target = work / name
+    if not target.exists():
+        remove_sublayers(folder, attention, ffn, target)
+    return target
+
+
+def stock_perplexity(program: Path, gguf: Path):
+    done = subprocess.run([program, "-m", gguf, "-f", TEXT, "-c", "512", "--chunks", str(CHUNKS), "-fa", "off"],
+                          capture_output=True, text=True)
+    found = re.search(r"Final estimate: PPL = ([\d.]+)", done.stdout + done.stderr)
+    if not found:
+        sys.exit(f"llama-perplexity {gguf}:\n{(done.stdout + done.stderr)[-2000:]}")
+    return float(found[1])
+
+
+def our_perplexity(model: Path, work: Path):
+    with tempfile.TemporaryDirectory(dir=work) as out:
+        espalier("eval", model, "preset=llama.cpp", f"data={TEXT}", f"windows={CHUNKS}", "--out", out)
+        (path,) = Path(out).glob("*.json")
+        return next(m["value"] for m in json.loads(path.read_text())["metrics"] if m["name"] == "perplexity")
+
+
+def stock_kl(program: Path, gguf: Path, base: Path):
+    done = subprocess.run([program, "-m", gguf, "--kl-divergence-base", base, "--kl-divergence", "-c", "512", "--chunks",
+                           str(CHUNKS), "-fa", "off"], capture_output=True, text=True)
+    found = re.search(r"Mean\s+KLD:\s+(-?[\d.]+)", done.stdout)
+    if not found:
+        sys.exit(f"llama-perplexity --kl-divergence:\n{(done.stdout + done.stderr)[-2000:]}")
+    return float(found[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--llama", type=Path, required=True)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--case", choices=CASES, action="append")
+    parser.add_argument("--type", action="append")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    work = arguments.work or Path(tempfile.mkdtemp(prefix="judge-export-"))
+    work.mkdir(parents=True, exist_ok=True)
+    bad = False
+    print("| model | architecture | type | file MB | llama-perplexity | espalier eval | relative difference |\n"
+          "| --- | --- | --- | ---: | ---: | ---: | ---: |")
+    for case in arguments.case or CASES:
+        model = checkpoint(case, work)
+        ours = our_perplexity(model, work)
+        for kind in arguments.type or ["f32"]:
+            gguf = work / f"{re.sub(r'[^a-zA-Z0-9]+', '-', case)}.{kind}.gguf"
+            said = espalier("export", model, "--to", "gguf", "--type", kind, "--out", gguf, "--tokenizer", MODEL)
+            stock = stock_perplexity(arguments.llama / "llama-perplexity", gguf)
+            difference = abs(stock - ours) / ours
+            bad |= kind == "f32" and difference > PERPLEXITY_LIMIT
+            print(f"| {case} | {said.split()[1]} | {kind} | {gguf.stat().st_size / 1e6:.1f} | {stock:.4f} | {ours:.4f} "
+                  f"| {difference:.1e} |", flush=True)
+            if case == "dense":
+                base = work / "dense.kld"
+                espalier("eval", MODEL, "--suite", "save_base_logits", f"data={TEXT}", f"windows={CHUNKS}", f"file={base}",
+                         "--out", work / "base")
+                kl = stock_kl(arguments.llama / "llama-perplexity", gguf, base)
+                bad |= kind == "f32" and kl >= KL_LIMIT
+                print(f"| dense, mean KL against our base file | | {kind} | | {kl:.7f} | | |", flush=True)
+            gguf.unlink()
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
