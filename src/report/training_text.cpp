@@ -10,11 +10,13 @@
 namespace espalier {
 namespace {
 
-std::string Markdown(const TrainingTable& table) {
+constexpr const char *kFigures = "---:", *kTexts = "---";  // how columns are aligned
+
+std::string Markdown(const TrainingTable& table, const char* align) {
   std::vector<std::string> head, rule;
   for (const std::string& cell : table.head) {
     head.push_back(EscapeMarkdown(cell));
-    rule.emplace_back(rule.empty() ? "---" : "---:");
+    rule.emplace_back(rule.empty() ? "---" : align);
   }
   std::string text = MarkdownRow(head) + MarkdownRow(rule);
   for (const std::vector<std::string>& row : table.rows) {
@@ -25,8 +27,8 @@ std::string Markdown(const TrainingTable& table) {
   return text;
 }
 
-std::string Part(const char* title, const TrainingTable& table) {
-  return table.rows.empty() ? "" : fmt::format("\n## {}\n\n{}", title, Markdown(table));
+std::string Part(const char* title, const TrainingTable& table, const char* align = kFigures) {
+  return table.rows.empty() ? "" : fmt::format("\n## {}\n\n{}", title, Markdown(table, align));
 }
 
 std::string Terminal(const TrainingTable& table) {
@@ -46,7 +48,7 @@ std::string Terminal(const TrainingTable& table) {
 std::string RenderTrainingMarkdown(const TrainingReport& report) {
   std::string text =
       fmt::format("# {}\n\n{}\n\n{}", EscapeMarkdown(report.question.empty() ? report.name : report.question),
-                  EscapeMarkdown(TrainingSummary(report)), Markdown(TrainingFigures(report)));
+                  EscapeMarkdown(TrainingSummary(report)), Markdown(TrainingFigures(report), kFigures));
   text += Part("Orderings, paired by seed", TrainingOrderings(report));
   text += Part("Stability", TrainingStability(report));
   const std::vector<std::string> failures = TrainingFailures(report);
@@ -55,10 +57,10 @@ std::string RenderTrainingMarkdown(const TrainingReport& report) {
   TrainingTable variants{{"variant", "laid over the recipe"}, {}};
   for (const TrainingVariant& variant : report.variants)
     variants.rows.push_back({variant.name, fmt::format("{}", fmt::join(variant.set, "; "))});
-  text += Part("Variants", variants);
+  text += Part("Variants", variants, kTexts);
   TrainingTable provenance{{"what", "value"}, {}};
   for (const NameValue& line : report.provenance) provenance.rows.push_back({line.name, line.value});
-  return text + Part("Provenance", provenance);
+  return text + Part("Provenance", provenance, kTexts);
 }
 
 std::string RenderTrainingTable(const TrainingReport& report) {

@@ -20,10 +20,10 @@ struct Figure {
 };
 
 std::string Loss(double loss) {
-  return fmt::format("{:.3f}", loss);
+  return std::isfinite(loss) ? fmt::format("{:.3f}", loss) : FormatFigure(loss);
 }
 std::string Percent(double share) {
-  return fmt::format("{:.1f}", 100 * share);
+  return std::isfinite(share) ? fmt::format("{:.1f}", 100 * share) : FormatFigure(share);
 }
 
 const Figure kFigures[] = {
@@ -80,8 +80,9 @@ std::string Difference(const std::vector<double>& differences, std::string (*tex
   const auto lower = std::ranges::count_if(differences, [](double d) { return d < 0; }),
              higher = std::ranges::count_if(differences, [](double d) { return d > 0; });
   const auto all = std::ssize(differences);
-  const char* order = all < 2 ? "one seed" : lower == all ? "lower" : higher == all ? "higher" : "not decided";
-  return fmt::format("{} [{}: {} of {} lower]", WithRange(differences, text), order, lower, all);
+  const char* order = lower == all ? "lower" : higher == all ? "higher" : "not decided";
+  if (all < 2) order = "one seed";
+  return fmt::format("{}, {}", WithRange(differences, text), order);
 }
 
 // Of one seed, up to the first rate at which it diverged.
@@ -126,7 +127,8 @@ TrainingTable TrainingOrderings(const TrainingReport& report) {
           const TrainingCell *base = Find(report, report.variants[0].name, seed, rate),
                              *other = Find(report, report.variants[v].name, seed, rate);
           if (base != nullptr && other != nullptr && base->run && other->run)
-            differences.push_back(kFigures[i].of(*other->run) - kFigures[i].of(*base->run));
+            if (const double d = kFigures[i].of(*other->run) - kFigures[i].of(*base->run); std::isfinite(d))
+              differences.push_back(d);
         }
         row.push_back(Difference(differences, kFigures[i].text));
       }

@@ -14,8 +14,8 @@ struct TrainingTable {
 
 // Means over seeds, with the lowest and highest where there are several.
 TrainingTable TrainingFigures(const TrainingReport& report);
-// Each variant against the first, paired by seed: mean difference, its range, and in how many seeds it is lower. A
-// sign is an ordering only where all seeds, at least two, agree. No rows with fewer than two variants.
+// Each variant against the first, paired by seed: mean difference, its range, and "lower" or "higher" where all seeds,
+// at least two, agree; else "not decided". No rows with fewer than two variants.
 TrainingTable TrainingOrderings(const TrainingReport& report);
 // Of a probe: the loss of each variant at each rate, and the largest rate up to which none diverged. Else no rows.
 TrainingTable TrainingStability(const TrainingReport& report);
