@@ -62,7 +62,7 @@ std::vector<Tensor> MeasureNorms(const Model& model) {
   Progress progress("scan weights", model.config.L());
   for (int64_t l = 0; l < model.config.L(); ++l) {
     norms.emplace_back();
-    if (model.config.blocks[static_cast<size_t>(l)].HasFeedForward()) {
+    if (model.blocks[static_cast<size_t>(l)].ffn.w_gate.defined()) {  // others are no quadratic forms
       const QuadraticForms forms = FormsOf(model, l);
       norms.back() = FormNorms(forms, FormChunk(forms)).cpu();
     }

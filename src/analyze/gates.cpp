@@ -57,6 +57,7 @@ GateMeter::GateMeter(const Model& model, int64_t block) : block_(block) {
       form_ = GateForm::kElementwise;
       break;
     case GateKind::kHeadwise:
+    case GateKind::kSingle:
       form_ = GateForm::kHeadwise;
       break;
   }

@@ -41,6 +41,7 @@ void PostNormMeter::Add(int64_t block, const BlockTaps& taps) {
   const Tensor& h = taps.At(Site::kBlockInput);
   Tensor& held = rows_[static_cast<size_t>(block)];
   const int64_t room = options_.post_norm_tokens - (held.defined() ? held.size(0) : 0);
+  if (model_.config.variants.norm != NormKind::kRms) return;
   if (room == 0 || !model_.blocks[static_cast<size_t>(block)].attention_norm.defined()) return;
   const Tensor chosen = SpreadRows(SpikeTokens(h, MedianMagnitude(h), options_), room);
   if (chosen.size(0) == 0) return;

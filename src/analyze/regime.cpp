@@ -10,8 +10,8 @@ namespace espalier {
 using at::Tensor;
 
 void RegimeMeter::Add(const BlockTaps& taps, const Tensor& spike_tokens) {
-  if (!taps.At(Site::kFfnHidden).defined()) return;
-  const Tensor normed = taps.At(Site::kFfnNorm).flatten(0, 1);  // [B*T, C]
+  if (!taps.At(Site::kFfnHidden).defined() || !w_gate_.defined()) return;  // no FFN, or one without gate
+  const Tensor normed = taps.At(Site::kFfnNorm).flatten(0, 1);             // [B*T, C]
   AddKind(normed, spike_tokens, spike_);
   AddKind(normed, spike_tokens.logical_not(), other_);
 }

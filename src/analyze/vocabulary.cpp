@@ -50,9 +50,9 @@ class Prober {
   // ids [B, T] -> [B] bool, CPU: whether the last token spikes. Later blocks are not computed.
   Tensor Spikes(const Tensor& ids) const {
     const Site site = place_.sublayer.attention ? Site::kAttnResidual : Site::kBlockOutput;
-    const Rope rope = MakeRope(model_.config, ids.size(1), model_.device(), model_.dtype());
     BlockTaps taps({site});
     Tensor h = Embed(model_, ids.to(model_.device()));
+    const Rope rope = RopeWith(MakeRope(model_.config, ids.size(1), model_.device(), model_.dtype()), model_.config, h);
     for (int64_t l = 0; l <= place_.sublayer.block; ++l) h = RunBlock(model_, l, h, rope, &taps);
     Tensor last = taps.At(site).select(1, ids.size(1) - 1).abs();  // [B, C]
     if (channels_.size(0) > 0) last = last.index_select(1, channels_);

@@ -138,7 +138,10 @@ void StreamBlocks(const BlockSource& source, const Tensor& windows, int64_t batc
       const int64_t B = std::min(batch, S - first);
       taps.Clear();
       const Tensor rows = hidden.narrow(0, first, B);  // [B, T, C]
-      const Tensor output = RunBlock(model, l, rows.to(model.device()), rope, &taps);
+      const Rope own = model.config.variants.gate_signal == GateSignal::kToken
+                           ? RopeWith(rope, model.config, Embed(model, windows.narrow(0, first, B).to(model.device())))
+                           : rope;
+      const Tensor output = RunBlock(model, l, rows.to(model.device()), own, &taps);
       visit(l, first, taps);
       rows.copy_(output);
       LetGo(rows);

@@ -50,6 +50,7 @@ class Trainer {
           "heal: {} tokens in {} windows of {} give no step of {} windows; ask for more tokens or more text",
           options.tokens, texts_.size(), options.length, options.batch));
     CheckTeacher();
+    CheckPositions();
     if (options.teacher_cache) cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
@@ -60,7 +61,7 @@ class Trainer {
       Load();
     else if (options_.local_tokens > 0)
       FitBlocksAlone();
-    Progress progress("heal", steps_);
+    Progress progress(options_.title, steps_);
     if (step_ > 0) progress.Step(step_, "resumed");
     OpenMetrics();
     if (options_.retries > 0 && !resumed) Save();  // something to go back to
@@ -101,11 +102,12 @@ class Trainer {
 
   Tensor Hidden(const Tensor& ids, at::ScalarType matmul) const {
     Tensor h = Embed(model_, ids);
+    const Rope rope = RopeWith(rope_, model_.config, h);
     for (int64_t l = 0; l < model_.config.L(); ++l) {
       // Inside the block, which the backward pass may run again on a thread of its own.
-      const auto block = [this, l, matmul](const Tensor& x) {
+      const auto block = [this, l, matmul, rope](const Tensor& x) {
         const ProductsIn rounded(model_.device(), matmul);
-        return RunBlock(model_, l, x, rope_);
+        return RunBlock(model_, l, x, rope);
       };
       h = options_.checkpoint_activations ? Checkpointed(block, h, trainables_.front().parameter) : block(h);
     }
@@ -125,9 +127,28 @@ class Trainer {
   // States that predict, one a row: [B*(T-1), C].
   static Tensor Predicting(const Tensor& hidden) { return hidden.narrow(1, 0, hidden.size(1) - 1).flatten(0, 1); }
 
+  void CheckPositions() const {
+    const int64_t last = options_.last_position > 0 ? options_.last_position : options_.length - 1;
+    const bool all = options_.first_position == 1 && last == options_.length - 1;
+    if (options_.first_position < 1 || options_.first_position > last || last >= options_.length)
+      throw RecipeError(fmt::format("loss on positions {} to {}; expected a range within 1 to {}",
+                                    options_.first_position, last, options_.length - 1));
+    if (options_.checkpoint_activations && model_.config.variants.gate_signal == GateSignal::kToken)
+      throw RecipeError(
+          "checkpoint_activations: a gate that reads token embeddings needs them as they are; expected false");
+    ESPALIER_CHECK(all || !options_.NeedsTeacher(), "a range of positions is for training without a teacher");
+  }
+
+  // x [B, T-1, ...]: those positions that are trained on.
+  Tensor Trained(const Tensor& x) const {
+    const int64_t last = options_.last_position > 0 ? options_.last_position : options_.length - 1;
+    return x.slice(1, options_.first_position - 1, last);
+  }
+
   // Of windows `rows`, ids [B, T] their tokens.
   Tensor Loss(const std::vector<int64_t>& rows, const Tensor& ids) const {
-    const Tensor hidden = Predicting(Hidden(ids, options_.matmul)), targets = ids.slice(1, 1).flatten();
+    const Tensor hidden = Trained(Hidden(ids, options_.matmul).slice(1, 0, -1)).flatten(0, 1),
+                 targets = Trained(ids.slice(1, 1)).flatten();
     const ProductsIn rounded(model_.device(), options_.matmul);
     if (!options_.LearnsFromTeacher()) return NextTokenLoss(hidden, model_.Head(), targets);
     if (cache_) return DistillationLoss(hidden, model_.Head(), targets, cache_->Of(rows, ids), options_.token);

@@ -33,8 +33,61 @@ Tensor AttentionLogits(const AttendInput& in) {
 }
 
 // Softmax with an extra logit s whose value is zero equals softmax(..) v times sigmoid(logsumexp - s): [B, H, T, 1].
+// Softmax1 is s = 0.
 Tensor SinkLogitScore(const AttendInput& in, const Tensor& logits) {
-  return (logits.logsumexp(-1, /*keepdim=*/true) - in.attention.sink_logits.view({1, in.block.H, 1, 1})).sigmoid();
+  const Tensor whole = logits.logsumexp(-1, /*keepdim=*/true);
+  if (!in.attention.sink_logits.defined()) return whole.sigmoid();
+  return (whole - in.attention.sink_logits.view({1, in.block.H, 1, 1})).sigmoid();
+}
+
+bool HasSinkLogits(const AttendInput& in) {
+  return in.attention.sink_logits.defined() || in.config.variants.weights == AttentionWeights::kSoftmax1;
+}
+
+// relu(e^x - 1) / (sum |e^x - 1| + 1e-8) over what is seen (Zuhri et al. 2025, arXiv 2504.20966), in the stable form:
+// both sides times e^-m, m the largest of the logits and 0.
+Tensor Softpick(const Tensor& logits) {
+  constexpr double kEpsilon = 1e-8;
+  const Tensor seen = logits.masked_fill(logits.isneginf(), 0);  // e^0 - 1 = 0: adds nothing
+  const Tensor most = seen.detach().amax(-1, /*keepdim=*/true).clamp_min(0), unit = (-most).exp();
+  const Tensor x = (seen - most).exp() - unit;
+  return x.relu() / (x.abs().sum(-1, /*keepdim=*/true) + kEpsilon * unit);
+}
+
+Tensor WeightsOf(const Variants& variants, const Tensor& logits) {
+  if (variants.weights == AttentionWeights::kSoftpick) return Softpick(logits);
+  const Tensor softmax = logits.softmax(-1);
+  if (variants.weights != AttentionWeights::kClipped) return softmax;
+  return (softmax * (variants.clip_high - variants.clip_low) + variants.clip_low).clamp(0, 1);
+}
+
+// Weights of a study's kind, and a learned key and value beside those of the tokens.
+Attended AttendAsVaried(const AttendInput& in, const Tap& tap) {
+  const int64_t B = in.q.size(0), K = in.k.size(2), D = in.q.size(3);
+  Tensor logits = AttentionLogits(in), values = PerHead(in.v, in.block);  // [B, H, T, K], [B, H, K, D]
+  if (in.config.variants.kv_bias) {
+    const auto extra = [&](const Tensor& bias) {
+      return PerHead(bias.view({1, in.block.G, 1, D}).expand({B, in.block.G, 1, D}), in.block);  // [B, H, 1, D]
+    };
+    const Tensor to_bias =
+        in.q.matmul(extra(in.attention.key_bias).transpose(2, 3)).mul(in.config.AttentionScale());  // [B, H, T, 1]
+    logits = at::cat({logits, to_bias}, 3);
+    values = at::cat({values, extra(in.attention.value_bias)}, 2);
+  }
+  const Tensor weights = WeightsOf(in.config.variants, logits);
+  Attended attended{weights.matmul(values), HasSinkLogits(in) ? SinkLogitScore(in, logits) : Tensor()};
+  if (tap.Wants(Site::kAttnProbs)) {
+    const Tensor of_tokens = weights.narrow(3, 0, K);
+    tap.observer->Observe(tap.block, Site::kAttnProbs,
+                          attended.score.defined() ? of_tokens * attended.score : of_tokens);
+  }
+  return attended;
+}
+
+bool IsVaried(const AttendInput& in) {
+  const Variants& variants = in.config.variants;
+  return variants.kv_bias || variants.weights == AttentionWeights::kSoftpick ||
+         variants.weights == AttentionWeights::kClipped;
 }
 
 Attended AttendWithSinkLogits(const AttendInput& in, const Tap& tap) {
@@ -94,18 +147,19 @@ Attended AttendStreaming(const AttendInput& in, const Tensor& sink_q, const KvCa
           .mul_(in.config.AttentionScale())
           .masked_fill_(seen.logical_not(), -std::numeric_limits<double>::infinity());
   Attended attended{logits.softmax(-1).matmul(PerHead(in.v, in.block)), {}};
-  if (in.attention.sink_logits.defined()) attended.score = SinkLogitScore(in, logits);
+  if (HasSinkLogits(in)) attended.score = SinkLogitScore(in, logits);
   return attended;
 }
 
 Attended AttendToAll(const AttendInput& in, const Tap& tap) {
-  return in.attention.sink_logits.defined() ? AttendWithSinkLogits(in, tap) : AttendPlainly(in);
+  if (IsVaried(in)) return AttendAsVaried(in, tap);
+  return HasSinkLogits(in) ? AttendWithSinkLogits(in, tap) : AttendPlainly(in);
 }
 
 }  // namespace
 
 Attended Attend(const AttendInput& in, const Tap& tap) {
-  if (!in.attention.sink_logits.defined() && tap.Wants(Site::kAttnProbs))
+  if (!HasSinkLogits(in) && !IsVaried(in) && tap.Wants(Site::kAttnProbs))
     tap.observer->Observe(tap.block, Site::kAttnProbs, AttentionLogits(in).softmax(-1));
   return AttendToAll(in, tap);
 }

@@ -47,6 +47,11 @@ KvCache::KvCache(const Model& model, CachePolicy policy)
       dtype_(model.dtype()),
       policy_(std::move(policy)),
       blocks_(model.config.blocks.size()) {
+  const Variants& variants = config_.variants;
+  if (policy_.Drops() && (variants.kv_bias || variants.weights == AttentionWeights::kSoftpick ||
+                          variants.weights == AttentionWeights::kClipped))
+    throw RecipeError(
+        "a cache that drops tokens reads softmax attention without key biases; use a cache without limit");
   const std::vector<std::vector<int64_t>>& lists = policy_.retrieval_heads;
   if (!lists.empty() && lists.size() != blocks_.size())
     throw RecipeError(
@@ -89,7 +94,8 @@ Tensor HiddenStates(const Model& model, const Tensor& ids, KvCache& cache) {
   ESPALIER_CHECK(model.edit == nullptr, "a cache knows nothing of interventions");
   cache.Begin(ids.size(1));
   Tensor h = Embed(model, ids);  // [B, T, C]
-  for (int64_t l = 0; l < model.config.L(); ++l) h = RunBlock(model, l, h, cache.rope(), nullptr, &cache);
+  const Rope rope = RopeWith(cache.rope(), model.config, h);
+  for (int64_t l = 0; l < model.config.L(); ++l) h = RunBlock(model, l, h, rope, nullptr, &cache);
   cache.End();
   return FinalNorm(model, h);
 }

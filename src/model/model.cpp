@@ -26,8 +26,9 @@ std::string_view RoleName(Role role) {
 }
 
 std::string_view VectorRoleName(VectorRole role) {
-  static constexpr std::string_view kNames[] = {
-      "attention_norm", "attention_post_norm", "q_norm", "k_norm", "sink_logits", "ffn_norm", "ffn_post_norm"};
+  static constexpr std::string_view kNames[] = {"attention_norm", "attention_post_norm", "q_norm",   "k_norm",
+                                                "sink_logits",    "gate_logits",         "key_bias", "value_bias",
+                                                "ffn_norm",       "ffn_post_norm"};
   return kNames[static_cast<size_t>(role)];
 }
 
@@ -77,6 +78,12 @@ const at::Tensor& Block::At(VectorRole role) const {
       return attention.k_norm;
     case VectorRole::kSinkLogits:
       return attention.sink_logits;
+    case VectorRole::kGateLogits:
+      return attention.gate_logits;
+    case VectorRole::kKeyBias:
+      return attention.key_bias;
+    case VectorRole::kValueBias:
+      return attention.value_bias;
     case VectorRole::kFfnNorm:
       return ffn_norm;
     case VectorRole::kFfnPostNorm:
@@ -183,8 +190,8 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role ro
     case Role::kQ:
       return {HeadLayout(b, D).query_rows(), C};
     case Role::kOutputGate:
-      if (b.gate == GateKind::kNone) return {};
-      return {b.gate == GateKind::kElementwise ? HeadLayout(b, D).output_columns() : b.H, C};
+      if (b.gate == GateKind::kNone || config.variants.gate_signal == GateSignal::kNone) return {};
+      return {GateScores(config, b), C};
     case Role::kK:
       return {HeadLayout(b, D).key_rows(), C};
     case Role::kV:
@@ -192,8 +199,9 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, Role ro
     case Role::kO:
       return {C, HeadLayout(b, D).output_columns()};
     case Role::kGate:
+      return config.variants.ffn == FfnKind::kGated ? Shape{b.F, C} : Shape{};
     case Role::kUp:
-      return {b.F, C};
+      return config.variants.ffn != FfnKind::kLinear ? Shape{b.F, C} : Shape{};
     case Role::kDown:
       return {C, b.F};
   }
@@ -207,10 +215,10 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, VectorR
   switch (role) {
     case VectorRole::kAttentionNorm:
     case VectorRole::kFfnNorm:
-      return when(config.norm_placement != NormPlacement::kPost, config.C);
+      return when(NormsInput(config.norm_placement), NormSize(config));
     case VectorRole::kAttentionPostNorm:
     case VectorRole::kFfnPostNorm:
-      return when(config.norm_placement != NormPlacement::kPre, config.C);
+      return when(config.norm_placement != NormPlacement::kPre, NormSize(config));
     case VectorRole::kQNorm:
       return when(config.qk_norm != QkNorm::kNone && b.HasAttention(),
                   all_heads ? HeadLayout(b, config.D).query_rows() : config.D);
@@ -219,6 +227,11 @@ std::vector<int64_t> ExpectedShape(const ModelConfig& config, int64_t l, VectorR
                   all_heads ? HeadLayout(b, config.D).key_rows() : config.D);
     case VectorRole::kSinkLogits:
       return when(b.sink_logits && b.HasAttention(), b.H);
+    case VectorRole::kGateLogits:
+      return when(GateScores(config, b) > 0 && config.variants.gate_signal == GateSignal::kNone, GateScores(config, b));
+    case VectorRole::kKeyBias:
+    case VectorRole::kValueBias:
+      return when(config.variants.kv_bias && b.HasAttention(), b.G * config.D);
   }
   throw InternalError("unknown vector role");
 }
@@ -242,7 +255,7 @@ bool SameTensors(const Model& a, const Model& b) {
 void CheckFrameShapes(const Model& model) {
   const ModelConfig& c = model.config;
   CheckShape("embedding", model.embedding, {c.V, c.C});
-  CheckShape("final_norm", model.final_norm, {c.C});
+  CheckShape("final_norm", model.final_norm, {NormSize(c)});
   if (!c.tied_head) CheckShape("head", model.head, {c.V, c.C});
   ESPALIER_CHECK(model.blocks.size() == c.blocks.size(), "blocks and their configurations differ in number");
 }

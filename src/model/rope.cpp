@@ -57,6 +57,14 @@ RopeTable MakeTable(const RopeConfig& rope, int64_t D, const at::Tensor& positio
   return {table(both.cos()), table(both.sin())};
 }
 
+// Vaswani et al. 2017, arXiv 1706.03762, section 3.5, sines first: [T, C].
+at::Tensor Sinusoids(int64_t C, const at::Tensor& positions) {
+  const int64_t pairs = (C + 1) / 2;
+  const at::Tensor frequencies = at::pow(10000.0, at::arange(pairs, at::kFloat) * (-2.0 / static_cast<double>(C)));
+  const at::Tensor angles = at::outer(positions, frequencies);  // [T, pairs]
+  return at::cat({angles.sin(), angles.cos()}, 1).narrow(1, 0, C);
+}
+
 }  // namespace
 
 std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D) {
@@ -69,7 +77,16 @@ std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D) {
 Rope MakeRope(const ModelConfig& config, const at::Tensor& positions, at::Device device, at::ScalarType dtype) {
   const auto table = [&](const RopeConfig& rope) { return MakeTable(rope, config.D, positions, device, dtype); };
   const RopeTable full = table(config.rope);
-  return {full, config.windowed_rope ? table(*config.windowed_rope) : full};
+  Rope made{full, config.windowed_rope ? table(*config.windowed_rope) : full};
+  if (config.variants.gate_signal == GateSignal::kPosition)
+    made.gate_signal = Sinusoids(config.C, positions).to(device, dtype).unsqueeze(0);  // [1, T, C]
+  return made;
+}
+
+Rope RopeWith(const Rope& rope, const ModelConfig& config, const at::Tensor& embedded) {
+  Rope made = rope;
+  if (config.variants.gate_signal == GateSignal::kToken) made.gate_signal = embedded;
+  return made;
 }
 
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype) {

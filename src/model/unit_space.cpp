@@ -31,6 +31,8 @@ UnitSpace::UnitSpace(const Model& model, int64_t block, UnitKind kind)
       size_(CountUnits(model.config, block, kind)) {}
 
 int64_t CountUnits(const ModelConfig& config, int64_t block, UnitKind kind) {
+  if (IsStudyModel(config))
+    throw RecipeError("a model of family 'espalier' with variants of its own cannot be pruned; use one without them");
   if (PerModel(kind)) return config.C;
   const BlockConfig& sizes = config.blocks.at(static_cast<size_t>(block));
   switch (kind) {

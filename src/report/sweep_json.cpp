@@ -2,6 +2,7 @@
 
 #include "espalier/core/json_fields.h"
 #include "espalier/report/sweep.h"
+#include "name_value_fields.h"
 
 namespace espalier {
 
@@ -16,12 +17,6 @@ namespace {
 constexpr const char* kSchema = "espalier.sweep/1";
 
 }  // namespace
-
-template <class Visitor>
-void Fields(Visitor& visit, NameValue& line) {
-  visit("name", line.name);
-  visit("value", line.value);
-}
 
 template <class Visitor>
 void Fields(Visitor& visit, SweepVariant& variant) {

@@ -36,6 +36,10 @@ struct HealOptions {
   double save_seconds = 60;             // between checkpoints
   int64_t checkpoints = 2;              // how many of the last stay on disk until the end
   uint64_t seed = 0;
+  // Predictions that are trained on, counted from 1: the p-th sees p tokens (arXiv 2603.05498, Table 8). 0: the last.
+  // The held-out loss is of all.
+  int64_t first_position = 1, last_position = 0;
+  std::string title = "heal";  // of the progress line
   // What is learned: next token of the text, logits and last hidden states of the teacher, each with its weight.
   TokenLossWeights token;
   bool teacher_cache = false;  // keep the teacher's token.top likeliest tokens on disk

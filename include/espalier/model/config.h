@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "espalier/model/variants.h"
+
 namespace espalier {
 
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864) and its long-context variants.
@@ -21,14 +23,18 @@ struct RopeConfig {
 };
 
 // Where RMSNorm stands. Pre: before each sublayer (Llama). Post: on each sublayer's output before the addition
-// (OLMo 2, arXiv 2501.00656). Sandwich: both (Gemma 3, arXiv 2503.19786).
-enum class NormPlacement { kPre, kPost, kSandwich };
+// (OLMo 2, arXiv 2501.00656). Sandwich: both (Gemma 3, arXiv 2503.19786). After addition: on the sum, the post-norm of
+// the first transformer (arXiv 1706.03762).
+enum class NormPlacement { kPre, kPost, kSandwich, kAfterAddition };
+constexpr bool NormsInput(NormPlacement place) {
+  return place == NormPlacement::kPre || place == NormPlacement::kSandwich;
+}
 // RMSNorm of queries and keys: of each head (Qwen3, Gemma 3), or of all heads together (OLMo 2).
 enum class QkNorm { kNone, kPerHead, kAllHeads };
 enum class Activation { kSilu, kGeluTanh };
 // Output gate of attention, Qiu et al. 2025, arXiv 2505.06708 (position G1): one score for each value channel, or one
-// for each head.
-enum class GateKind { kNone, kElementwise, kHeadwise };
+// for each head, or a single one (arXiv 2603.05498, Table 7).
+enum class GateKind { kNone, kElementwise, kHeadwise, kSingle };
 // How a checkpoint fuses w_q and the gate into q_proj. Grouped: the queries of a KV group, then its gates (layouts A
 // and B of the paper's code). Per head: the query of a head, then its gate (layout C, Qwen3-Next). Shape cannot tell.
 enum class GateLayout { kSeparate, kGrouped, kPerHead };
@@ -64,6 +70,7 @@ struct ModelConfig {
   std::optional<RopeConfig> windowed_rope;  // of blocks with a window, where it differs (Gemma 3)
   bool tied_head = false;
   int64_t max_positions = 0;
+  Variants variants;  // of models made for a study (model/variants.h)
   std::vector<BlockConfig> blocks;
 
   int64_t L() const { return static_cast<int64_t>(blocks.size()); }
@@ -72,6 +79,15 @@ struct ModelConfig {
     return block.window > 0 && windowed_rope ? *windowed_rope : rope;
   }
 };
+
+// How many scores the gate of a block has; 0 without one. Elementwise: as many as what it stands on has channels.
+int64_t GateScores(const ModelConfig& config, const BlockConfig& block);
+// Elements of a norm over the residual stream: C, or for DynamicTanh weight, bias and alpha, 2C + 1.
+int64_t NormSize(const ModelConfig& config);
+// RecipeError naming a combination that has no meaning: scores by head on what has no heads, a linear FFN with F != C.
+void CheckVariants(const ModelConfig& config);
+// Whether the model differs from every published family: it is trained, analysed and evaluated, but not pruned.
+bool IsStudyModel(const ModelConfig& config);
 
 // Heads read groups in equal, consecutive runs, as in an uncut grouped-query model.
 std::vector<int64_t> EvenKvOfHead(int64_t H, int64_t G);

@@ -16,11 +16,17 @@ struct RopeTable {
 };
 struct Rope {
   RopeTable full, windowed;
+  // What gates read that do not look at the state: sinusoids [T, C] of the positions, or the tokens' embeddings
+  // [B, T, C]. Undefined where no gate does.
+  at::Tensor gate_signal = {};
   const RopeTable& Of(const BlockConfig& block) const { return block.window > 0 ? windowed : full; }
 };
 // Of positions 0..T-1, or of those given: [T] float32.
 Rope MakeRope(const ModelConfig& config, int64_t T, at::Device device, at::ScalarType dtype);
 Rope MakeRope(const ModelConfig& config, const at::Tensor& positions, at::Device device, at::ScalarType dtype);
+
+// The same for one batch: where gates read token embeddings [B, T, C], they go along.
+Rope RopeWith(const Rope& rope, const ModelConfig& config, const at::Tensor& embedded);
 
 // Frequencies in radians a position, [R/2], each rounded to float32 as transformers does.
 std::vector<float> RopeFrequencies(const RopeConfig& rope, int64_t D);

@@ -31,18 +31,21 @@ struct Linear {
 // Sizes of whole heads; model/head_layout.h has those of ragged ones.
 struct Attention {
   Linear w_q;              // [H*D, C]
-  Linear w_output_gate;    // [H*D, C] or [H, C]; undefined: no gate
+  Linear w_output_gate;    // [H*D, C] or [H, C]; undefined: no gate. Of a study's variant [GateScores, C]
   Linear w_k;              // [G*D, C]
   Linear w_v;              // [G*D, C]
   Linear w_o;              // [C, H*D]
   at::Tensor q_norm;       // [D] or [H*D]; undefined: none
   at::Tensor k_norm;       // [D] or [G*D]; undefined: none
   at::Tensor sink_logits;  // [H]; undefined: none
+  // Of a study's variants (model/variants.h).
+  at::Tensor gate_logits;           // [scores]: of an unconditional gate, in place of w_output_gate
+  at::Tensor key_bias, value_bias;  // [G*D]; undefined: none
 };
 
 struct FeedForward {
-  Linear w_gate;  // [F, C]
-  Linear w_up;    // [F, C]
+  Linear w_gate;  // [F, C]; only of a gated FFN
+  Linear w_up;    // [F, C]; not of a single linear layer
   Linear w_down;  // [C, F]
 };
 
@@ -54,12 +57,25 @@ std::string_view RoleName(Role role);  // "w_q"
 bool OfAttention(Role role);           // not of the FFN
 
 // The other tensors of a block.
-enum class VectorRole { kAttentionNorm, kAttentionPostNorm, kQNorm, kKNorm, kSinkLogits, kFfnNorm, kFfnPostNorm };
+enum class VectorRole {
+  kAttentionNorm,
+  kAttentionPostNorm,
+  kQNorm,
+  kKNorm,
+  kSinkLogits,
+  kGateLogits,
+  kKeyBias,
+  kValueBias,
+  kFfnNorm,
+  kFfnPostNorm
+};
 inline constexpr VectorRole kVectorRoles[] = {
-    VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm, VectorRole::kQNorm,      VectorRole::kKNorm,
-    VectorRole::kSinkLogits,    VectorRole::kFfnNorm,           VectorRole::kFfnPostNorm};
+    VectorRole::kAttentionNorm, VectorRole::kAttentionPostNorm, VectorRole::kQNorm,   VectorRole::kKNorm,
+    VectorRole::kSinkLogits,    VectorRole::kGateLogits,        VectorRole::kKeyBias, VectorRole::kValueBias,
+    VectorRole::kFfnNorm,       VectorRole::kFfnPostNorm};
 std::string_view VectorRoleName(VectorRole role);  // "q_norm"
 
+// Norms of a DynamicTanh model are [2C+1]: weight, bias, alpha.
 struct Block {
   at::Tensor attention_norm;       // [C]; undefined in post-norm models
   at::Tensor attention_post_norm;  // [C]; undefined in pre-norm models
