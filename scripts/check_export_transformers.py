@@ -5,8 +5,8 @@
 
 For each pruned checkpoint that judge_export.py left in FOLDER: exported with --to padded, opened with
 AutoModelForCausalLM, and with --to hf, opened with scripts/load_uneven.py (or AutoModelForCausalLM where it is uniform).
-Both must give the logits that llama-style GGUF and Espalier agree on: they are compared with each other and with the
-logits of Espalier's own F32 export, read by `espalier eval`'s save_base_logits on one chunk. Prints a Markdown table; exit code
+Both must give the same logits: they are compared with each other and with the
+log-probabilities of Espalier, as `espalier eval --suite save_base_logits` writes them, on one chunk. Prints a Markdown table; exit code
 1 above 1e-4 of the largest logit. Needs torch, transformers, safetensors, numpy.
 """
 
@@ -41,11 +41,11 @@ def espalier(*arguments):
 def base_logits(model: Path, work: Path):
     """Ids [512] of one chunk, and log-probabilities of its second half as Espalier computes them."""
     path = work / "one.kld"
-    espalier("eval", model, "--suite", "save_base_logits", f"data={TEXT}", "windows=1", f"file={path}", "--out", work / "base")
+    espalier("eval", model, "--suite", "save_base_logits", f"data={TEXT}", "windows=6", f"file={path}", "--out", work / "base")
     data = path.read_bytes()
     assert data[:8] == b"_logits_"
     context, vocabulary, chunks = struct.unpack("<Iii", data[8:20])
-    ids = np.frombuffer(data, "<i4", context * chunks, 20)
+    ids = np.frombuffer(data, "<i4", context, 20)
     row = 2 * ((vocabulary + 1) // 2) + 4  # scale and minimum as floats, then 16-bit steps
     rows = context - 1 - context // 2
     stored = np.frombuffer(data, "<u2", row * rows, 20 + 4 * context * chunks).reshape(rows, row)

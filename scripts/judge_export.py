@@ -3,8 +3,8 @@
 
     python scripts/judge_export.py --llama FOLDER [--work FOLDER] [--case NAME ...] [--type f32 ...]
 
-FOLDER holds llama-perplexity of stock llama.cpp: scripts/build_llama_cpp builds it and prints the folder. Needs numpy and
-safetensors. Each case is pruned cheaply (by magnitude, no compensation: quality does not matter here, equality does),
+FOLDER holds llama-perplexity of stock llama.cpp: scripts/build_llama_cpp builds it and prints the folder. Needs numpy,
+safetensors and gguf. Each case is pruned cheaply (by magnitude, no compensation: quality does not matter here, equality does),
 exported, and measured twice on the same chunks of WikiText-2: by llama-perplexity and by `espalier eval` with preset
 llama.cpp on the checkpoint that was exported. Some cases also lose whole sublayers in the first, a middle and the last
 layer, which leave constants behind. The unpruned model is held against a base file of `espalier eval --suite
@@ -23,6 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import gguf
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ESPALIER = ROOT / "build/release/espalier"
 MODEL = ROOT / "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEXT = ROOT / "eval/data/wikitext-2/wiki.test.raw"
-CHUNKS = 4
+CHUNKS = 6  # espalier eval wants 1024 scored predictions
 PERPLEXITY_LIMIT, KL_LIMIT = 1e-3, 1e-5
 
 # Name: share of the block parameters, attention and FFN sublayers that go besides.
@@ -49,6 +50,7 @@ RECIPE = """name: {name}
 runs: {runs}
 model: {{path: {model}, dtype: float32}}
 analyze: {{tokens: 256}}
+protect: [spike_producers, super_weights]
 data:
   calibration: {{path: {root}/eval/data/c4/c4-sample.jsonl, last_document: 20, sequences: 1, length: 128}}
 prune:
@@ -79,8 +81,7 @@ def remove_sublayers(folder: Path, attention, ffn, target: Path):
     for kind, skipped, part, output in (("attention", attention, "self_attn", "self_attn.o_proj"),
                                         ("mlp", ffn, "mlp", "mlp.down_proj")):
         for layer in skipped:
-            norm = "input_layernorm" if kind == "attention" else "post_attention_layernorm"
-            for name in [n for n in tensors if n.startswith((f"model.layers.{layer}.{part}.", f"model.layers.{layer}.{norm}."))]:
+            for name in [n for n in tensors if n.startswith(f"model.layers.{layer}.{part}.")]:
                 del tensors[name]
             if set(attention) != set(ffn):  # blocks that vanish whole leave nothing
                 tensors[f"model.layers.{layer}.{output}.bias"] = random.normal(0, 0.02, config["hidden_size"]).astype(np.float32)
@@ -116,7 +117,7 @@ def checkpoint(case: str, work: Path) -> Path:
 
 
 def stock_perplexity(program: Path, gguf: Path):
-    done = subprocess.run([program, "-m", gguf, "-f", TEXT, "-c", "512", "--chunks", str(CHUNKS), "-fa", "off"],
+    done = subprocess.run([program, "-m", gguf, "-f", TEXT, "-c", "512", "--chunks", str(CHUNKS), "-fa", "off", "-ctk", "f32", "-ctv", "f32"],
                           capture_output=True, text=True)
     found = re.search(r"Final estimate: PPL = ([\d.]+)", done.stdout + done.stderr)
     if not found:
@@ -133,11 +134,42 @@ def our_perplexity(model: Path, work: Path):
 
 def stock_kl(program: Path, gguf: Path, base: Path):
     done = subprocess.run([program, "-m", gguf, "--kl-divergence-base", base, "--kl-divergence", "-c", "512", "--chunks",
-                           str(CHUNKS), "-fa", "off"], capture_output=True, text=True)
+                           str(CHUNKS), "-fa", "off", "-ctk", "f32", "-ctv", "f32"], capture_output=True, text=True)
     found = re.search(r"Mean\s+KLD:\s+(-?[\d.]+)", done.stdout)
     if not found:
         sys.exit(f"llama-perplexity --kl-divergence:\n{(done.stdout + done.stderr)[-2000:]}")
     return float(found[1])
+
+
+def tensors_of(path: Path):
+    return {t.name: (t.tensor_type.name, t.data.tobytes()) for t in gguf.GGUFReader(path).tensors}
+
+
+def differences_from_llama_quantize(program: Path, plain: Path, kind: str, ours: Path):
+    """Tensors whose type or bytes are not those that llama-quantize --pure makes of the F32 file."""
+    theirs = ours.with_suffix(".stock.gguf")
+    output = ["--output-tensor-type", "q8_0", "--token-embedding-type", "q8_0"] if kind == "q4_0" else []
+    subprocess.run([program, "--pure", *output, plain, theirs, kind], check=True, capture_output=True)
+    stock, found = tensors_of(theirs), tensors_of(ours)
+    theirs.unlink()
+    return [name for name in stock.keys() | found.keys() if stock.get(name) != found.get(name)], len(stock)
+
+
+def judge_quantiser(llama: Path, work: Path, case: str):
+    """q8_0, q4_0, f16 and bf16 of one pruned model against llama-quantize."""
+    model, plain = checkpoint(case, work), work / "plain.gguf"
+    espalier("export", model, "--to", "gguf", "--type", "f32", "--out", plain, "--tokenizer", MODEL)
+    bad = False
+    for kind in ("f16", "bf16", "q8_0", "q4_0"):
+        ours = work / f"ours.{kind}.gguf"
+        espalier("export", model, "--to", "gguf", "--type", kind, "--out", ours, "--tokenizer", MODEL)
+        differing, count = differences_from_llama_quantize(llama / "llama-quantize", plain, kind, ours)
+        ours.unlink()
+        bad |= bool(differing)
+        print(f"llama-quantize --pure {kind} of '{case}': {count - len(differing)} of {count} tensors have the same type and bytes"
+              + (f"; not {differing[:3]}" if differing else ""), flush=True)
+    plain.unlink()
+    return bad
 
 
 def main():
@@ -146,10 +178,13 @@ def main():
     parser.add_argument("--work", type=Path)
     parser.add_argument("--case", choices=CASES, action="append")
     parser.add_argument("--type", action="append")
+    parser.add_argument("--quantiser", metavar="CASE", help="hold our quantised tensors of this case against llama-quantize's")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     work = arguments.work or Path(tempfile.mkdtemp(prefix="judge-export-"))
     work.mkdir(parents=True, exist_ok=True)
+    if arguments.quantiser:
+        return 1 if judge_quantiser(arguments.llama, work, arguments.quantiser) else 0
     bad = False
     print("| model | architecture | type | file MB | llama-perplexity | espalier eval | relative difference |\n"
           "| --- | --- | --- | ---: | ---: | ---: | ---: |")
@@ -157,21 +192,21 @@ def main():
         model = checkpoint(case, work)
         ours = our_perplexity(model, work)
         for kind in arguments.type or ["f32"]:
-            gguf = work / f"{re.sub(r'[^a-zA-Z0-9]+', '-', case)}.{kind}.gguf"
-            said = espalier("export", model, "--to", "gguf", "--type", kind, "--out", gguf, "--tokenizer", MODEL)
-            stock = stock_perplexity(arguments.llama / "llama-perplexity", gguf)
+            file = work / f"{re.sub(r'[^a-zA-Z0-9]+', '-', case)}.{kind}.gguf"
+            said = espalier("export", model, "--to", "gguf", "--type", kind, "--out", file, "--tokenizer", MODEL)
+            stock = stock_perplexity(arguments.llama / "llama-perplexity", file)
             difference = abs(stock - ours) / ours
             bad |= kind == "f32" and difference > PERPLEXITY_LIMIT
-            print(f"| {case} | {said.split()[1]} | {kind} | {gguf.stat().st_size / 1e6:.1f} | {stock:.4f} | {ours:.4f} "
+            print(f"| {case} | {said.split()[1]} | {kind} | {file.stat().st_size / 1e6:.1f} | {stock:.4f} | {ours:.4f} "
                   f"| {difference:.1e} |", flush=True)
             if case == "dense":
                 base = work / "dense.kld"
                 espalier("eval", MODEL, "--suite", "save_base_logits", f"data={TEXT}", f"windows={CHUNKS}", f"file={base}",
                          "--out", work / "base")
-                kl = stock_kl(arguments.llama / "llama-perplexity", gguf, base)
+                kl = stock_kl(arguments.llama / "llama-perplexity", file, base)
                 bad |= kind == "f32" and kl >= KL_LIMIT
                 print(f"| dense, mean KL against our base file | | {kind} | | {kl:.7f} | | |", flush=True)
-            gguf.unlink()
+            file.unlink()
     return 1 if bad else 0
 
 

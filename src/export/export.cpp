@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "espalier/core/error.h"
+#include "espalier/model/load.h"
 
 namespace espalier {
 namespace {
@@ -54,6 +55,7 @@ int64_t ParseBytes(std::string_view text) {
 }
 
 Exported ExportModel(const ExportSource& source, const ExportOptions& options) {
+  LoadShapes(source.model, at::kFloat);  // a model that cannot be read is the first thing to say
   ExportOptions whole = options;
   if (!whole.out) whole.out = DefaultOut(source, options);
   std::error_code error;

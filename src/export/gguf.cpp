@@ -89,9 +89,13 @@ void CheckRope(const GgufCarrier& carrier) {
     throw RecipeError("export: openelm holds no RoPE divisors; export with --to padded");
 }
 
-// llama-quantize's rule under --pure: matrices only.
+bool IsVector(const at::Tensor& tensor) {
+  return tensor.dim() < 2 || tensor.size(0) == 1;
+}
+
+// llama-quantize's rule under --pure: matrices only, and one row is none (ggml counts no trailing dimensions of 1).
 GgmlType TypeOf(const std::string& name, const at::Tensor& tensor, GgmlType type, bool tied) {
-  if (tensor.dim() < 2) return GgmlType::kF32;
+  if (IsVector(tensor)) return GgmlType::kF32;
   const bool is_output = name == "output.weight" || (tied && name == "token_embd.weight");
   if (is_output && type == GgmlType::kQ4_0) type = GgmlType::kQ8_0;
   const GgmlTypeInfo* info = FindGgmlType(static_cast<int32_t>(type));
@@ -126,7 +130,7 @@ std::vector<GgufEntry> GgufEntries(const GgufCarrier& carrier, GgmlType type, st
   const int64_t block = FindGgmlType(static_cast<int32_t>(type))->block_elements;
   for (const auto& [name, tensor] : tensors) {
     entries.push_back({name, tensor, TypeOf(name, tensor, type, carrier.model.config.tied_head)});
-    if (tensor.dim() > 1 && tensor.size(1) % block != 0) fallbacks.push_back(name);
+    if (!IsVector(tensor) && tensor.size(1) % block != 0) fallbacks.push_back(name);
   }
   std::sort(entries.begin(), entries.end(),
             [](const GgufEntry& a, const GgufEntry& b) { return FileOrder(a.name) < FileOrder(b.name); });

@@ -11,7 +11,8 @@ namespace fs = std::filesystem;
 
 StagedFile::StagedFile(fs::path path)
     : path_(std::move(path)),
-      temporary_(path_.parent_path() / fmt::format(".{}.{}.unverified", path_.filename().string(), getpid())) {}
+      temporary_(path_.parent_path() /
+                 fmt::format(".{}.{}.unverified{}", path_.stem().string(), getpid(), path_.extension().string())) {}
 
 StagedFile::~StagedFile() {
   std::error_code ignored;

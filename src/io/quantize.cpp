@@ -61,8 +61,9 @@ void BlockQ8(const float* in, std::byte* out) {
     out[2 + j] = static_cast<std::byte>(static_cast<int8_t>(std::round(in[j] * inverse)));
 }
 
-// d = x_m / -8 with x_m the first value of largest magnitude, q = min(15, floor(x / d + 8.5)). The product and the sum
-// are rounded once, as in builds of llama.cpp for processors that have a fused multiply-add.
+// d = x_m / -8 with x_m the first value of largest magnitude, q = min(15, floor(x / d + 8.5)). The product is rounded
+// before the sum, as in llama-quantize, whose quantisers are built for any x86-64; through double, so that no compiler
+// fuses the two.
 void BlockQ4(const float* in, std::byte* out) {
   float largest = 0, extreme = 0;
   for (int64_t j = 0; j < kBlock; ++j)
@@ -70,7 +71,8 @@ void BlockQ4(const float* in, std::byte* out) {
   const float d = extreme / -8, inverse = d != 0 ? 1 / d : 0;
   Store16(ToHalf(d), out);
   const auto level = [&](float x) {
-    return std::min(15, static_cast<int>(static_cast<int8_t>(std::fma(x, inverse, 8.5F))));
+    const auto product = static_cast<float>(static_cast<double>(x) * static_cast<double>(inverse));
+    return std::min(15, static_cast<int>(static_cast<int8_t>(product + 8.5F)));
   };
   for (int64_t j = 0; j < kBlock / 2; ++j)
     out[2 + j] = static_cast<std::byte>(level(in[j]) | (level(in[j + kBlock / 2]) << 4));

@@ -95,12 +95,27 @@ class Loader {
     return family_.FromStored(checkpoint_.format(), config, block, name, read).to(device_, dtype_).contiguous();
   }
 
+  static std::string VectorName(int64_t l, VectorRole role) {
+    return fmt::format("block{}.{}", l, VectorRoleName(role));
+  }
+
+  // The norm before a removed sublayer norms nothing; llama.cpp's files leave it out.
+  bool IsSpare(const ModelConfig& config, int64_t l, VectorRole role) const {
+    const BlockConfig& block = config.blocks[static_cast<size_t>(l)];
+    const bool unused = (role == VectorRole::kAttentionNorm && !block.HasAttention()) ||
+                        (role == VectorRole::kFfnNorm && !block.HasFeedForward());
+    return unused && !checkpoint_.Has(family_.TensorName(checkpoint_.format(), VectorName(l, role)));
+  }
+  at::Tensor SpareNorm(const ModelConfig& config) const {
+    return at::full({config.C}, config.norm_adds_one ? 0 : 1, at::TensorOptions().device(device_).dtype(dtype_));
+  }
+
   Block ReadBlock(const ModelConfig& config, int64_t l) {
     const std::string prefix = fmt::format("block{}.", l);
     Block block;
     for (const VectorRole role : kVectorRoles)
       if (!ExpectedShape(config, l, role).empty())
-        block.At(role) = Tensor(config, l, prefix + std::string(VectorRoleName(role)));
+        block.At(role) = IsSpare(config, l, role) ? SpareNorm(config) : Tensor(config, l, VectorName(l, role));
     for (const Role role : kRoles) {
       const std::string name = prefix + std::string(RoleName(role));
       const bool present = !ExpectedShape(config, l, role).empty();

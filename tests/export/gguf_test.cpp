@@ -5,6 +5,7 @@
 
 #include "espalier/export/shapes.h"
 #include "espalier/export/verify.h"
+#include "espalier/io/checkpoint.h"
 #include "espalier/io/gguf.h"
 #include "espalier/io/gguf_writer.h"
 #include "espalier/model/load.h"

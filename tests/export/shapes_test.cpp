@@ -38,7 +38,9 @@ TEST(FoldRemoved, KeepsLogitsAndLeavesNoConstantsOfAttentionButTheFirst) {
   EXPECT_LT(LogitDifference(folded, model), kRounding);
   EXPECT_TRUE(folded.blocks[0].attention.w_o.bias.defined());  // nothing before it
   for (size_t l = 1; l < folded.blocks.size(); ++l)
-    if (!folded.config.blocks[l].HasAttention()) EXPECT_FALSE(folded.blocks[l].attention.w_o.bias.defined()) << l;
+    if (!folded.config.blocks[l].HasAttention()) {
+      EXPECT_FALSE(folded.blocks[l].attention.w_o.bias.defined()) << l;
+    }
 }
 
 TEST(FoldRemoved, LeavesOneBlockOfAModelThatLostAll) {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* kSettings =
     "prune:\n  score: magnitude\n  budget: {of: block_parameters, remove: 0.3}\n  compensate: none\n"
-    "export: [padded, {to: gguf, type: f32}, {to: hf, shard_size: 100kB}]\n";
+    "export: [padded, {to: gguf, type: f32}, {to: hf, shard_size: 20kB}]\n";
 
 TEST(ExportStage, WritesEveryFormOfTheRunsLastModel) {
   const TinyRun run;
