@@ -365,6 +365,14 @@ std::filesystem::path TeacherFolder(const std::filesystem::path& state) {
   return state.parent_path() / (state.stem().string() + "-teacher");
 }
 
+void RemoveHealState(const std::filesystem::path& state) {
+  const std::string name = state.filename().string();
+  std::vector<std::filesystem::path> gone = {state, TeacherFolder(state)};
+  for (const auto& file : std::filesystem::directory_iterator(state.parent_path()))
+    if (file.path().filename().string().starts_with(name + ".")) gone.push_back(file.path());
+  for (const std::filesystem::path& path : gone) std::filesystem::remove_all(path);
+}
+
 HealResult Heal(const Model& model, const Tensor& windows, const HealingMethod& method, const HealOptions& options,
                 const std::filesystem::path& state, const Model* teacher) {
   return Heal(model, std::vector<TrainingText>{{windows}}, method, options, state, teacher);

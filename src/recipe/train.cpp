@@ -250,7 +250,7 @@ class Runner {
     if (cell.state != TrainingState::kFailed) {
       WriteJson(CellFolder(i) / kCellFile,
                 {{"schema", "espalier.training-cell/1"}, {"key", CellKey(i)}, {"cell", TrainingCellToJson(cell)}});
-      fs::remove(StatePath(i));
+      RemoveHealState(StatePath(i));
     } else {
       LogWarning("{} failed: {}", cell.folder, cell.error);
     }

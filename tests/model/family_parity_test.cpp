@@ -143,8 +143,8 @@ std::string MessageWith(const char* folder, const char* key, const Json& value) 
 
 TEST(Families, ThatAreNotSupportedAreRefusedByNameWithTheListOfThoseThatAre) {
   EXPECT_EQ(MessageWith("tiny-llama", "model_type", "mamba2"),
-            ": model_type 'mamba2' is not supported; supported: gemma3_text, llama, mistral, olmo2, qwen2, qwen3, "
-            "qwen3_next");
+            ": model_type 'mamba2' is not supported; supported: espalier, gemma3_text, llama, mistral, olmo2, qwen2, "
+            "qwen3, qwen3_next");
 }
 
 TEST(Families, LocateAWeightThatIsNotANumber) {

@@ -18,6 +18,7 @@
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
 #include "espalier/report/training.h"
+#include "support/command.h"
 #include "support/json_schema.h"
 #include "support/support.h"
 
@@ -133,26 +134,23 @@ TEST_F(Training, NeverTrainsAFinishedModelAgain) {
   EXPECT_NE(fs::last_write_time(done / "model/model.safetensors"), written);
 }
 
-[[noreturn]] void TrainInterrupted(const Recipe& recipe) {
-  CatchSignals();
-  std::raise(SIGINT);
-  try {
-    RunTraining(recipe, {});
-  } catch (const Interrupted&) {
-    std::_Exit(3);
-  }
-  std::_Exit(0);
-}
-
-TEST_F(Training, GoesOnWhereItWasInterruptedAndEndsTheSame) {
-  const std::string whole = WithoutTimes(Run("", "whole"));
-  const Recipe recipe = Read("", "broken");
-  EXPECT_EXIT(TrainInterrupted(recipe), testing::ExitedWithCode(3), "");
-  const fs::path cell = folder_ / "broken/cells/recipe-seed0";
-  EXPECT_TRUE(fs::exists(cell / "state.safetensors"));
+TEST_F(Training, GoesOnWhereItWasKilledAndEndsTheSame) {
+  const Texts longer = {"train.tokens=65536", "train.save_seconds=0"};
+  RunTraining(Read("", "whole", longer), {});
+  Read("", "broken");  // writes the recipe
+  const fs::path cell = folder_ / "broken/cells/recipe-seed0", state = cell / "state.safetensors";
+  const Texts command = {"train", (folder_ / "broken.yaml").string(), longer[0], longer[1]};
+  ASSERT_TRUE(RunAndKillWhen(command, [&] { return fs::exists(state); }));
   EXPECT_FALSE(fs::exists(cell / "cell.json"));
-  EXPECT_EQ(WithoutTimes(Run("", "broken")), whole);
-  EXPECT_FALSE(fs::exists(cell / "state.safetensors"));
+  RunTraining(Read("", "broken", longer), {});
+  const auto report = [&](const std::string& name) {
+    return WithoutTimes(TrainingFromJson(ReadJson(folder_ / name / "training.json"), "training.json"));
+  };
+  EXPECT_EQ(report("broken"), report("whole"));
+  EXPECT_EQ(ReadFile(cell / "model/model.safetensors", 1 << 20),
+            ReadFile(folder_ / "whole/cells/recipe-seed0/model/model.safetensors", 1 << 20));
+  for (const auto& file : fs::directory_iterator(cell))
+    EXPECT_FALSE(file.path().filename().string().starts_with("state")) << file.path();
 }
 
 TEST_F(Training, FindsTheRateAtWhichAModelDiverges) {

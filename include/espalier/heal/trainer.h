@@ -79,6 +79,9 @@ std::filesystem::path BlocksState(const std::filesystem::path& state);
 // Where the teacher's predictions are kept, beside the state: whoever deletes the one deletes the other.
 std::filesystem::path TeacherFolder(const std::filesystem::path& state);
 
+// Removes a finished training's state: its checkpoints and what is kept beside them.
+void RemoveHealState(const std::filesystem::path& state);
+
 // `teacher`: the dense model, of the same vocabulary and width; may be null where nothing needs it.
 // Trains a copy of `model`; the last `validation_windows` windows of each text are held out. The state
 // goes to `state` (a file) every save_seconds and when interrupted, older ones to state.1 and so on; when one is there
