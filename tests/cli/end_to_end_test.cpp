@@ -218,9 +218,9 @@ TEST_F(EndToEnd, MistakesInAnalysesAreOneLineEach) {
   WriteFile(other / "config.json", R"({"model_type": "mamba2"})");
   WriteFile(other / "model.safetensors",
             ReadFile(fs::path(ESPALIER_SOURCE_DIR) / "tests/model/fixtures/tiny-llama/model.safetensors"));
-  ExpectMistake(
-      {"analyze", other.string(), "-q"},
-      "model_type 'mamba2' is not supported; supported: gemma3_text, llama, mistral, olmo2, qwen2, qwen3, qwen3_next");
+  ExpectMistake({"analyze", other.string(), "-q"},
+                "model_type 'mamba2' is not supported; supported: espalier, gemma3_text, llama, mistral, olmo2, qwen2, "
+                "qwen3, qwen3_next");
 }
 
 TEST_F(EndToEnd, ASecondRunOnTheSameFolderIsRefused) {

@@ -11,7 +11,8 @@ std::vector<espalier::SectionSpec> Schema() {
   top.options = {TextOption("name", std::nullopt, "").Optional(), IntOption("seed", 0, "").Between(0, 100),
                  BoolOption("quiet", false, "")};
   map.path = "data";
-  map.options = {RealOption("share", 0.5, "").Between(0, 1), TextListOption("units", std::vector<std::string>{"a"}, "").OneOf({"a", "b"}),
+  map.options = {RealOption("share", 0.5, "").Between(0, 1),
+                 TextListOption("units", std::vector<std::string>{"a"}, "").OneOf({"a", "b"}),
                  TextOption("kind", "x", "").OneOf({"x", "y"})};
   list.path = "variants";
   list.form = SectionForm::kMapList;
