@@ -176,6 +176,18 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
   Statistics statistics = Empty(config, windows, options);
   Scratch scratch(options.memory, options.scratch);
   const int64_t last_batch = (windows.size(0) - 1) / options.batch * options.batch;
+  const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
+  const Tensor some = windows.narrow(0, 0, std::min(wanted, windows.size(0)));
+  const bool sums = options.gradients || options.gradient_products;
+  ForwardPass pass;  // of the windows whose gradients are taken: they are not run twice
+  if (sums) pass = ForwardPass::Empty(source.model(), some.sizes(), scratch);
+  const auto keep = [&](const Tensor& value, int64_t first, const Tensor& rows) {
+    const int64_t B = std::min(value.size(0), some.size(0) - first);
+    if (B <= 0) return;
+    const Tensor kept = rows.narrow(0, first, B);
+    kept.copy_(value.narrow(0, 0, B));
+    LetGo(kept);
+  };
   const ProductsIn rounded(source.model().device(), options.matmul);
   const auto visit = [&](int64_t l, int64_t first, const BlockTaps& taps) {
     const ProductsIn exact(source.model().device(), at::kFloat);
@@ -184,6 +196,10 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
         OutlierTokens(taps.At(Site::kBlockInput), taps.At(Site::kBlockOutput), options.outlier_ratio);
     AddMoments(config, taps, l, first, outlier, options, block);
     CheckFinite(taps.At(Site::kBlockOutput), l, Site::kBlockOutput);
+    if (sums) {
+      keep(taps.At(Site::kBlockInput), first, pass.inputs[l]);
+      if (l + 1 == config.L()) keep(taps.At(Site::kBlockOutput), first, pass.output);
+    }
     if (options.attention) AddAttention(taps, block.attention);
     if (options.influence) {
       const Tensor weights = TokenWeights(options.tokens, outlier, taps.At(Site::kBlockOutput), config.norm_epsilon);
@@ -194,12 +210,10 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
   };
   StreamBlocks(source, windows, options.batch, SitesFor(options), "calibrate", visit, scratch);
 
-  const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
-  const Tensor some = windows.narrow(0, 0, std::min(wanted, windows.size(0)));
-  if (options.gradients || options.gradient_products)
+  if (sums)
     AddGradientSums(source, some, std::max<int64_t>(options.batch / 2, 1),
                     {.masses = options.gradients, .products = options.gradient_products, .rule = options.targets},
-                    scratch, statistics);
+                    std::move(pass), scratch, statistics);
   if (options.weight_gradients) AddTaylorSums(source, some, scratch, statistics);
   return statistics;
 }

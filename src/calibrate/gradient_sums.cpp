@@ -134,7 +134,7 @@ void CheckGradient(int64_t l, const Tensor& gradient) {
 }  // namespace
 
 void AddGradientSums(const BlockSource& source, const Tensor& windows, int64_t batch, const GradientSums& wanted,
-                     Scratch& scratch, Statistics& statistics) {
+                     ForwardPass pass, Scratch& scratch, Statistics& statistics) {
   statistics.gradient_tokens += windows.numel();
   const int64_t last_batch = (windows.size(0) - 1) / batch * batch;
   const auto visit = [&](int64_t l, int64_t first, const BlockGradients& gradients) {
@@ -149,7 +149,7 @@ void AddGradientSums(const BlockSource& source, const Tensor& windows, int64_t b
     for (auto& [consumer, sums] : block.gradient_products) sums = scratch.Park(sums.to(at::kFloat));
   };
   StreamGradients(source, windows, batch, {Site::kK, Site::kHeadOut, Site::kAttnOut, Site::kFfnHidden, Site::kFfnOut},
-                  scratch, visit, wanted.rule);
+                  std::move(pass), visit, wanted.rule);
 }
 
 }  // namespace espalier

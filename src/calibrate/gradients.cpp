@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/core/log.h"
@@ -79,49 +81,61 @@ BlockGradients BackwardBlock(const Model& model, int64_t l, const Tensor& input,
   return result;
 }
 
-ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t batch, const Scratch& scratch,
-                       const TargetRule& rule) {
+ForwardPass ForwardPass::Empty(const Model& model, at::IntArrayRef windows, const Scratch& scratch) {
+  const int64_t S = windows.at(0), T = windows.at(1), C = model.config.C;
+  return {scratch.Empty({model.config.L(), S, T, C}, model.embedding.options()),
+          scratch.Empty({S, T, C}, model.embedding.options())};
+}
+
+ForwardPass RunForward(const BlockSource& source, const Tensor& windows, int64_t batch, const Scratch& scratch) {
   const at::NoGradGuard no_grad;
   const Model& model = source.model();
-  const int64_t L = model.config.L(), S = windows.size(0), T = windows.size(1), C = model.config.C;
-  const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
-  const ForwardPass pass{scratch.Empty({L, S, T, C}, model.embedding.options()),
-                         scratch.Empty({S, T, C}, model.embedding.options())};
-  const auto ids = [&](int64_t first) {
-    return windows.narrow(0, first, std::min(batch, S - first)).to(model.device());
-  };
-  for (int64_t first = 0; first < S; first += batch)
-    pass.inputs[0].narrow(0, first, ids(first).size(0)).copy_(Embed(model, ids(first)));
+  const int64_t L = model.config.L(), S = windows.size(0);
+  const Rope rope = MakeRope(model.config, windows.size(1), model.device(), model.dtype());
+  ForwardPass pass = ForwardPass::Empty(model, windows.sizes(), scratch);
+  for (int64_t first = 0; first < S; first += batch) {
+    const int64_t B = std::min(batch, S - first);
+    pass.inputs[0].narrow(0, first, B).copy_(Embed(model, windows.narrow(0, first, B).to(model.device())));
+  }
   for (int64_t l = 0; l < L; ++l) {
     const BlockSource::Held held = source.Hold(l);
-    const Tensor input = pass.inputs[l], output = l + 1 < L ? pass.inputs[l + 1] : pass.gradient;
+    const Tensor input = pass.inputs[l], output = l + 1 < L ? pass.inputs[l + 1] : pass.output;
     for (int64_t first = 0; first < S; first += batch) {
       const Tensor rows = input.narrow(0, first, std::min(batch, S - first));  // [B, T, C]
       output.narrow(0, first, rows.size(0)).copy_(RunBlock(model, l, rows.to(model.device()), rope));
       LetGo(rows);
     }
   }
-  for (int64_t first = 0; first < S; first += batch) {
-    const Tensor rows = pass.gradient.narrow(0, first, std::min(batch, S - first));
-    const Tensor output = rows.to(model.device());
-    rows.copy_(OutputGradient(model, output, TargetsOf(rule, model, output, ids(first), first)));
-    LetGo(rows);
-  }
   return pass;
 }
 
+Tensor GradientOf(ForwardPass& pass, const Model& model, const Tensor& windows, int64_t batch, const TargetRule& rule) {
+  const int64_t S = windows.size(0);
+  std::optional<Progress> progress;
+  if (S > batch) progress.emplace("gradients of logits", (S + batch - 1) / batch);
+  for (int64_t first = 0; first < S; first += batch) {
+    const int64_t B = std::min(batch, S - first);
+    const Tensor rows = pass.output.narrow(0, first, B), ids = windows.narrow(0, first, B).to(model.device());
+    const Tensor output = rows.to(model.device());
+    rows.copy_(OutputGradient(model, output, TargetsOf(rule, model, output, ids, first)));
+    LetGo(rows);
+    if (progress) progress->Step();
+  }
+  return std::exchange(pass.output, Tensor());
+}
+
 void StreamGradients(const BlockSource& source, const Tensor& windows, int64_t batch, const std::vector<Site>& sites,
-                     const Scratch& scratch, const VisitGradients& visit, const TargetRule& rule) {
+                     ForwardPass pass, const VisitGradients& visit, const TargetRule& rule) {
   const Model& model = source.model();
   const int64_t S = windows.size(0);
   const Rope rope = MakeRope(model.config, windows.size(1), model.device(), model.dtype());
-  const ForwardPass pass = RunForward(source, windows, batch, scratch, rule);
+  const Tensor output_gradient = GradientOf(pass, model, windows, batch, rule);
   Progress progress("gradients", model.config.L());
   for (int64_t l = model.config.L() - 1; l >= 0; --l) {
     const BlockSource::Held held = source.Hold(l);
     for (int64_t first = 0; first < S; first += batch) {
       const int64_t B = std::min(batch, S - first);
-      const Tensor input = pass.inputs[l].narrow(0, first, B), gradient = pass.gradient.narrow(0, first, B);
+      const Tensor input = pass.inputs[l].narrow(0, first, B), gradient = output_gradient.narrow(0, first, B);
       const BlockGradients gradients =
           BackwardBlock(model, l, input.to(model.device()), gradient.to(model.device()), rope, sites);
       visit(l, first, gradients);

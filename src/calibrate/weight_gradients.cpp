@@ -92,9 +92,9 @@ void AddTaylorSums(const BlockSource& source, const Tensor& windows, const Scrat
   const Model& model = source.model();
   const int64_t T = windows.size(1);
   const Rope rope = MakeRope(model.config, T, model.device(), model.dtype());
-  const ForwardPass pass = RunForward(source, windows, /*batch=*/1, scratch);
-  const Tensor& gradient = pass.gradient;     // [S, T, C]
-  gradient.div_(static_cast<double>(T - 1));  // of each sequence's mean loss
+  ForwardPass pass = RunForward(source, windows, /*batch=*/1, scratch);
+  const Tensor gradient = GradientOf(pass, model, windows, /*batch=*/1);  // [S, T, C]
+  gradient.div_(static_cast<double>(T - 1));                              // of each sequence's mean loss
   Progress progress("weight gradients", model.config.L());
   for (int64_t l = model.config.L() - 1; l >= 0; --l) {
     const BlockSource::Held held = source.Hold(l);

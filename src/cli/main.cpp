@@ -9,6 +9,7 @@
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
+#include "espalier/core/memory.h"
 #include "espalier/core/version.h"
 
 namespace espalier {
@@ -106,6 +107,7 @@ const std::vector<Command>& Commands() {
 int Main(int argc, char** argv) {
   try {
     CatchSignals();
+    KeepFreedMemory();
     return Dispatch({argv + 1, argv + argc});
   } catch (const Interrupted& stop) {
     return Fail(kExitInterrupted, stop.what());

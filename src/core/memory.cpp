@@ -1,5 +1,6 @@
 #include "espalier/core/memory.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <fstream>
@@ -19,6 +20,14 @@ int64_t PeakMemory() {
 
 void ResetPeakMemory() {
   std::ofstream("/proc/self/clear_refs") << "5";  // proc(5), since Linux 4.0
+}
+
+void KeepFreedMemory() {
+#ifdef __GLIBC__
+  constexpr int kLargest = 1 << 30;  // blocks above it are the kernel's still
+  mallopt(M_MMAP_THRESHOLD, kLargest);
+  mallopt(M_TRIM_THRESHOLD, kLargest);
+#endif
 }
 
 }  // namespace espalier

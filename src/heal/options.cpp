@@ -8,6 +8,7 @@
 #include "espalier/core/error.h"
 #include "espalier/heal/trainer.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 
 namespace espalier {
 
@@ -58,8 +59,9 @@ std::vector<OptionSpec> HealRecipeOptions() {
           "teacher_cache", d.teacher_cache,
           "top: keep those of each window on disk until healing ends; pays when the text is seen more than once"),
       TextOption("matmul", std::string(DtypeName(d.matmul)),
-                 "What products are computed in: float32, or bfloat16 (weights and optimizer stay float32)")
-          .OneOf({"float32", "bfloat16"}),
+                 "What products are computed in: float32, bfloat16 (weights and optimizer stay float32), or auto: "
+                 "bfloat16 where the device has instructions for it")
+          .OneOf(MatmulNames()),
       RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
           .AtLeast(0),
       IntOption("local_tokens", d.local_tokens,
@@ -68,7 +70,7 @@ std::vector<OptionSpec> HealRecipeOptions() {
       RealOption("local_rate", d.local_rate, "local_tokens: peak learning rate of the blocks").Between(0, 1)};
 }
 
-HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
+HealOptions HealOptionsFrom(const Options& options, uint64_t seed, c10::Device device) {
   HealOptions heal;
   heal.tokens = options.Int("tokens");
   heal.batch = options.Int("batch");
@@ -95,7 +97,7 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed) {
   heal.hidden = options.Real("hidden");
   heal.local_tokens = options.Int("local_tokens");
   heal.local_rate = options.Real("local_rate");
-  heal.matmul = ParseDtype(options.Text("matmul"));
+  heal.matmul = ParseMatmul(options.Text("matmul"), device);
   heal.teacher_cache = options.Bool("teacher_cache");
   if (heal.teacher_cache && (heal.token.top == 0 || heal.token.logits == 0 || heal.hidden > 0))
     throw RecipeError(

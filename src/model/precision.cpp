@@ -3,9 +3,18 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/cpu/Utils.h>
+
+#include "espalier/model/load.h"
 
 namespace espalier {
 namespace {
+
+bool HasInstruction(const char* name) {
+  static const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto found = capabilities.find(name);
+  return found != capabilities.end() && found->second.isBool() && found->second.toBool();
+}
 
 void SendToOneDnn(bool send) {
   at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
@@ -23,6 +32,16 @@ bool ProductsAreExact() {
 }
 
 }  // namespace
+
+const std::vector<std::string>& MatmulNames() {
+  static const std::vector<std::string> names = {"auto", "float32", "bfloat16"};
+  return names;
+}
+
+c10::ScalarType ParseMatmul(std::string_view name, c10::Device device) {
+  if (name != "auto") return ParseDtype(name);
+  return !device.is_cpu() || HasInstruction("avx512_bf16") || HasInstruction("amx_bf16") ? at::kBFloat16 : at::kFloat;
+}
 
 bool UseFasterFloat32Products() {
   // "BF16" allows oneDNN to round factors; it does so only with matrix tiles (AMX), and is asked for only where not.

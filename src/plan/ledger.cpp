@@ -210,8 +210,9 @@ Cost Ledger::CostOf(int64_t block) const {
   for (const Role role : kRoles) {
     const Linear& linear = weights.At(role);
     const Marks &rows = state.rows[Slot(role)], &columns = state.columns[Slot(role)];
-    const bool consumer = role == Role::kO || role == Role::kDown;
-    const bool gains = options_.compensation_adds_bias && consumer && columns.count < columns.size();
+    const bool consumer = role == Role::kO || role == Role::kDown, gate = role == Role::kGate && linear.defined();
+    const bool gains = (options_.compensation_adds_bias && consumer && columns.count < columns.size()) ||
+                       (options_.residue_adds_bias && gate && rows.count < rows.size());
     macs.Add(role, rows.count * columns.count);
     cost.block_parameters += rows.count * columns.count;
     if (linear.bias.defined() || gains) cost.block_parameters += rows.count;

@@ -15,8 +15,8 @@ namespace espalier {
 namespace {
 
 LedgerOptions LedgerOptionsOf(const PlanOptions& options) {
-  return {options.budget_of, options.compensation_adds_bias, options.min_kv_groups, options.min_ffn_channels,
-          options.timing};
+  return {options.budget_of,     options.compensation_adds_bias, options.residue_adds_bias,
+          options.min_kv_groups, options.min_ffn_channels,       options.timing};
 }
 
 Ledger ProtectedLedger(const Model& model, const PlanOptions& options, const std::vector<Protection>& protections) {

@@ -65,11 +65,18 @@ class LeastSquares final : public Compensator {
   explicit LeastSquares(const Options& options) : ridge_(options.Real("ridge")) {
     if (options.Text("inputs") == "pruned")
       sequential_ = SequentialOptions{options.Real("feedback"), options.Real("held_out")};
+    if (options.Int("residue") > 0) {
+      if (sequential_)
+        throw RecipeError(
+            "prune.compensate.residue: is fitted on the dense model; expected inputs: dense, or residue: 0");
+      residue_ = ResidueOptions{options.Int("residue"), ridge_, options.Int("residue_sequences")};
+    }
     if (options.Real("values") > 0) values_ = ValuesOptions{options.Real("values"), options.Int("values_sequences")};
   }
   bool AddsBias() const override { return true; }
   std::optional<SequentialOptions> Sequential() const override { return sequential_; }
 
+  std::optional<ResidueOptions> Residue() const override { return residue_; }
   std::optional<ValuesOptions> Values() const override { return values_; }
 
   Repair Fit(const Linear& dense, const RefitData& data, const std::vector<int64_t>& kept_columns) const override {
@@ -96,6 +103,7 @@ class LeastSquares final : public Compensator {
 
   double ridge_;
   std::optional<SequentialOptions> sequential_;
+  std::optional<ResidueOptions> residue_;
   std::optional<ValuesOptions> values_;
 };
 
@@ -121,6 +129,13 @@ const bool kRegistered = Registry<Compensator>::Register(
           "two passes over calibration windows, no parameter more; 0: leave it")
           .AtLeast(0),
       IntOption("values_sequences", 0, "Calibration windows that `values` passes over, evenly spread; 0: all")
+          .AtLeast(0),
+      IntOption(
+          "residue", 0,
+          "Linear channels in each FFN that loses some, in the place of its cheapest kept ones: a low-rank map of "
+          "the FFN's input that gives back what the refit cannot; 0: none")
+          .Between(0, 1024),
+      IntOption("residue_sequences", 32, "Calibration windows that `residue` is fitted on, evenly spread; 0: all")
           .AtLeast(0)}},
     [](const Options& options) -> std::unique_ptr<Compensator> { return std::make_unique<LeastSquares>(options); });
 

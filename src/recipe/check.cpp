@@ -49,7 +49,9 @@ PlanOptions WidestPlan(const Recipe& recipe, std::vector<UnitKind> kinds) {
   options.budget_of = recipe.Entry("prune.budget").options.Text("of");
   options.min_kv_groups = allocate.Int("min_kv_groups");
   options.min_ffn_channels = allocate.Int("min_ffn_channels");
-  options.compensation_adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
+  const auto compensator = Registry<Compensator>::Create(compensate.name, compensate.options);
+  options.compensation_adds_bias = compensator->AddsBias();
+  options.residue_adds_bias = compensator->Residue().has_value();
   options.timing = kNominal;
   return options;
 }

@@ -5,6 +5,7 @@
 #include "espalier/calibrate/windows.h"
 #include "espalier/heal/trainer.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 #include "espalier/plan/planner.h"
 
 namespace espalier {
@@ -56,8 +57,9 @@ std::vector<OptionSpec> CalibrationOptions() {
   options.push_back(
       TextOption("matmul", std::string(DtypeName(CalibrateOptions().matmul)),
                  "What the matrix products of the passes round their factors to: bfloat16 is 2 to 3 times "
-                 "as fast on CPUs that have it, and on GPUs; sums and the residual stream stay as they are")
-          .OneOf({"float32", "bfloat16"}));
+                 "as fast on CPUs that have it, and on GPUs; auto: bfloat16 there, float32 elsewhere; sums and the "
+                 "residual stream stay as they are")
+          .OneOf(MatmulNames()));
   options.push_back(TextListOption("also", std::vector<std::string>{},
                                    "Statistics besides those that the recipe needs: runs that name the same ones share "
                                    "a calibration in a sweep")

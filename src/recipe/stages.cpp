@@ -16,11 +16,13 @@
 #include "espalier/heal/trainer.h"
 #include "espalier/model/forward.h"
 #include "espalier/model/load.h"
+#include "espalier/model/precision.h"
 #include "espalier/plan/compose.h"
 #include "espalier/plan/planner.h"
 #include "espalier/prune/compensator.h"
 #include "espalier/prune/cut.h"
 #include "espalier/prune/refit_values.h"
+#include "espalier/prune/residue.h"
 #include "espalier/prune/sequential.h"
 #include "run_state.h"
 
@@ -113,10 +115,22 @@ void CompensateCut(RunState& state, const Model& model, const Plan& plan, const 
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(model, plan, LoadStatistics(state.folder() / statistics), *compensator, cut);
   }
+  if (const std::optional<ResidueOptions> residue = compensator->Residue()) {
+    const double found = AddResidue(model, plan,
+                                    {.windows = EvenlySpread(state.CalibrationWindows(), residue->sequences),
+                                     .tokens = ParseTokenWeighting(calibration.Text("tokens")),
+                                     .outlier_ratio = calibration.Real("outlier_ratio"),
+                                     .matmul = ParseMatmul(calibration.Text("matmul"), state.device()),
+                                     .rank = residue->rank,
+                                     .ridge = residue->ridge},
+                                    cut);
+    LogInfo("refit and residue of rank {} explain {:.1f} % of what the removed FFN channels gave", residue->rank,
+            100 * found);
+  }
   if (const std::optional<ValuesOptions> values = compensator->Values())
     RefitValues(model,
                 {.windows = EvenlySpread(state.CalibrationWindows(), values->sequences),
-                 .matmul = ParseDtype(calibration.Text("matmul")),
+                 .matmul = ParseMatmul(calibration.Text("matmul"), state.device()),
                  .outlier_ratio = calibration.Real("outlier_ratio"),
                  .ridge = values->ridge},
                 cut);
@@ -175,7 +189,9 @@ PlanOptions PlanOptionsFrom(const Recipe& recipe) {
   options.min_ffn_channels = allocate.Int("min_ffn_channels");
   options.round_ffn_to = allocate.Int("round_ffn_to");
   options.swaps = allocate.Int("swaps");
-  options.compensation_adds_bias = Registry<Compensator>::Create(compensate.name, compensate.options)->AddsBias();
+  const auto compensator = Registry<Compensator>::Create(compensate.name, compensate.options);
+  options.compensation_adds_bias = compensator->AddsBias();
+  options.residue_adds_bias = compensator->Residue().has_value();
   return options;
 }
 
@@ -254,7 +270,7 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
   options.outlier_ratio = recipe.Real("outlier_ratio");
   options.gradient_tokens = recipe.Int("gradient_tokens");
   options.targets = {ParseLossTargets(recipe.Text("gradient_targets")), state.seed()};
-  options.matmul = ParseDtype(recipe.Text("matmul"));
+  options.matmul = ParseMatmul(recipe.Text("matmul"), state.device());
   Json needs = Json::array();
   for (const StatisticsNeed& need : kStatisticsNeeds) {
     if (need.option == nullptr || !NeedsFromStatistics(state.recipe(), need.name)) continue;
@@ -363,7 +379,7 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
       state.folder() / fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
   bool finished = false;
   const std::string key = state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
-    const HealOptions options = HealOptionsFrom(entry.options, state.seed());
+    const HealOptions options = HealOptionsFrom(entry.options, state.seed(), state.device());
     RemoveHealingStates(state.folder(), unfinished);
     std::vector<TrainingText> training;
     for (const HealingText& text : state.HealingTexts())

@@ -78,7 +78,7 @@ std::vector<Variant> VariantsOf(const Recipe& recipe, int64_t vocabulary) {
       Recipe own = recipe.With(set);
       CheckReserved(recipe, own);
       const ModelConfig config = ConfigOf(own, vocabulary);
-      HealOptionsOf(own, 0);
+      HealOptionsOf(own, 0, at::kCPU);  // refuses what is wrong on any device
       variants.push_back({name, set, std::move(own), config});
     } catch (const RecipeError& error) {
       mistakes.push_back(fmt::format("{}: variant {}: {}", where, name, OnOneLine(error.what())));
@@ -263,7 +263,7 @@ class Runner {
     TrainingCell& cell = report_.cells[i];
     const Variant& variant = VariantOf(i);
     const auto seed = static_cast<uint64_t>(cell.seed);
-    HealOptions options = HealOptionsOf(variant.recipe, seed);
+    HealOptions options = HealOptionsOf(variant.recipe, seed, device_);
     options.learning_rate = cell.learning_rate;
     options.title = fs::path(cell.folder).filename().string();
     const auto full = Registry<HealingMethod>::Create("full", Options({BoolOption("embedding", true, "")}));

@@ -182,13 +182,13 @@ ModelConfig ConfigOf(const Recipe& recipe, int64_t vocabulary) {
   return config;
 }
 
-HealOptions HealOptionsOf(const Recipe& recipe, uint64_t seed) {
+HealOptions HealOptionsOf(const Recipe& recipe, uint64_t seed, at::Device device) {
   const Options& chosen = recipe.Entry("train").options;
   Options all{HealRecipeOptions()};
   for (const OptionSpec& option : all.specs())
     if (std::ranges::any_of(chosen.specs(), [&](const OptionSpec& own) { return own.name == option.name; }))
       all.Set(option.name, chosen.Value(option.name));
-  HealOptions options = HealOptionsFrom(all, seed);
+  HealOptions options = HealOptionsFrom(all, seed, device);
   options.beta2 = chosen.Real("beta2");
   options.first_position = chosen.Int("first_position");
   options.last_position = chosen.Int("last_position");

@@ -24,7 +24,7 @@ struct TrainData {
 TrainData MakeTrainData(const Recipe& recipe);
 // RecipeError naming a combination that has no meaning.
 ModelConfig ConfigOf(const Recipe& recipe, int64_t vocabulary);
-HealOptions HealOptionsOf(const Recipe& recipe, uint64_t seed);
+HealOptions HealOptionsOf(const Recipe& recipe, uint64_t seed, at::Device device);
 AnalyzeOptions AnalyzeOptionsOf(const Recipe& recipe);
 
 }  // namespace espalier

@@ -149,8 +149,8 @@ class MaskTraining {
     model.edit = masks_;
     const at::NoGradGuard no_grad;
     const Rope rope = MakeRope(model.config, ids.size(1), model.device(), model.dtype());
-    const ForwardPass pass = RunForward(model, ids, ids.size(0), Scratch());
-    Tensor gradient = pass.gradient / static_cast<double>(ids.size(0) * (ids.size(1) - 1));
+    ForwardPass pass = RunForward(model, ids, ids.size(0), Scratch());
+    Tensor gradient = GradientOf(pass, model, ids, ids.size(0)) / static_cast<double>(ids.size(0) * (ids.size(1) - 1));
     Tensor of_units = at::zeros_like(soft);
     for (int64_t l = model.config.L() - 1; l >= 0; --l) {
       std::vector<Tensor> leaves;

@@ -91,7 +91,7 @@ Statistics GradientSumsOf(const Model& model, const Tensor& ids, const GradientS
   Statistics statistics;
   statistics.blocks.resize(static_cast<size_t>(model.config.L()));
   Scratch scratch;
-  AddGradientSums(model, ids, 1, wanted, scratch, statistics);
+  AddGradientSums(model, ids, 1, wanted, RunForward(model, ids, 1, scratch), scratch, statistics);
   return statistics;
 }
 
@@ -155,8 +155,8 @@ TEST(GradientProducts, OfDrawnTargetsAreTheTrueFisherInformation) {
   Statistics statistics;
   statistics.blocks.resize(1);
   Scratch scratch;
-  AddGradientSums(model, ids, kDraws, {.masses = false, .products = true, .rule = {LossTargets::kDrawn, 4}}, scratch,
-                  statistics);
+  AddGradientSums(model, ids, kDraws, {.masses = false, .products = true, .rule = {LossTargets::kDrawn, 4}},
+                  RunForward(model, ids, kDraws, scratch), scratch, statistics);
   const Tensor& measured = statistics.blocks[0].gradient_products.at("w_down");
   const at::NoGradGuard no_grad;
   const Rope rope = MakeRope(model.config, 2, at::kCPU, at::kDouble);

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+#include <string>
+
 #include "espalier/calibrate/calibrate.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
@@ -25,6 +29,18 @@ TEST(UseFasterFloat32Products, KeepsTheRoundingOfFloat32InEveryShape) {
     EXPECT_LT(RelativeDifference(at::linear(a, b).to(at::kDouble), exact), 1e-6) << n;
     EXPECT_LT(RelativeDifference(a.matmul(b.t()).to(at::kDouble), exact), 1e-6) << n;
   }
+}
+
+TEST(ParseMatmul, TakesBfloatSixteenByItselfOnlyWhereTheDeviceHasIt) {
+  EXPECT_EQ(ParseMatmul("float32", at::kCUDA), at::kFloat);
+  EXPECT_EQ(ParseMatmul("bfloat16", at::kCPU), at::kBFloat16);
+  EXPECT_EQ(ParseMatmul("auto", at::kCUDA), at::kBFloat16);
+  std::ifstream file("/proc/cpuinfo");
+  const std::string cpu{std::istreambuf_iterator<char>(file), {}};
+  if (cpu.empty()) GTEST_SKIP() << "the kernel does not say what the CPU has";
+  const bool has = cpu.find("avx512_bf16") != std::string::npos || cpu.find("amx_bf16") != std::string::npos;
+  EXPECT_EQ(ParseMatmul("auto", at::kCPU), has ? at::kBFloat16 : at::kFloat);
+  EXPECT_NE(MessageOf([] { ParseMatmul("float16", at::kCPU); }).find("float16"), std::string::npos);
 }
 
 TEST(ProductsIn, RoundsFactorsWhileItLivesAndNotAfterwardsOrInsideAnExactOne) {

@@ -211,7 +211,7 @@ TEST(PlanningAllKinds, MeetsTheBudgetSoThatNothingThatMayStillGoWouldFitAndPredi
                                      *Registry<Allocator>::Create(name), keep, options);
           EXPECT_LE(plan.achieved_share, remove + 1e-12);
           const Ledger built =
-              LedgerOf(model, plan, {of, true, options.min_kv_groups, options.min_ffn_channels, options.timing});
+              LedgerOf(model, plan, {of, true, false, options.min_kv_groups, options.min_ffn_channels, options.timing});
           ExpectSame(plan.pruned, built.Total());
           EXPECT_TRUE(Keeps(plan, keep[0].unit));
           Ledger left = built;

@@ -49,7 +49,8 @@ inline constexpr StatisticsNeed kStatisticsNeeds[] = {
 };
 
 // windows [S, T] int64. NumericError when an activation is not finite, naming block and site. A streamed model is read
-// once for the moments and twice for each kind of gradients, with bitwise the same statistics.
+// once for the moments, once more for the gradients of activations and twice for those of weights, with bitwise the
+// same statistics.
 Statistics Calibrate(const BlockSource& source, const at::Tensor& windows, const CalibrateOptions& options);
 
 // NumericError naming block and site when a value is not finite.

@@ -55,19 +55,23 @@ BlockGradients BackwardBlock(const Model& model, int64_t block, const at::Tensor
                              const at::Tensor& output_gradient, const Rope& rope, const std::vector<Site>& sites,
                              const std::vector<at::Tensor>& leaves = {});
 
-// Where a backward pass over windows [S, T] int64 begins. Both tensors are as Scratch::Empty gives them.
+// What a backward pass over windows [S, T] int64 needs of the forward one. Both tensors are as Scratch::Empty gives
+// them.
 struct ForwardPass {
-  at::Tensor inputs;    // [L, S, T, C], what goes into each block
-  at::Tensor gradient;  // [S, T, C], OutputGradient of each batch
+  at::Tensor inputs;  // [L, S, T, C], what goes into each block
+  at::Tensor output;  // [S, T, C], of the last block
+  static ForwardPass Empty(const Model& model, at::IntArrayRef windows, const Scratch& scratch);
 };
-ForwardPass RunForward(const BlockSource& source, const at::Tensor& windows, int64_t batch, const Scratch& scratch,
-                       const TargetRule& rule = {});
+ForwardPass RunForward(const BlockSource& source, const at::Tensor& windows, int64_t batch, const Scratch& scratch);
+// Where the backward pass begins: OutputGradient of each batch, which overwrites the output. [S, T, C].
+at::Tensor GradientOf(ForwardPass& pass, const Model& model, const at::Tensor& windows, int64_t batch,
+                      const TargetRule& rule = {});
 
-// windows [S, T] int64. Blocks come last to first, each with all batches in their order; `first_window` is the index of
-// the batch's first. A streamed model is read twice.
+// windows [S, T] int64, `pass` of them, used up. Blocks come last to first, each with all batches in their order;
+// `first_window` is the index of the batch's first. A streamed model is read once.
 using VisitGradients = std::function<void(int64_t block, int64_t first_window, const BlockGradients& gradients)>;
 void StreamGradients(const BlockSource& source, const at::Tensor& windows, int64_t batch,
-                     const std::vector<Site>& sites, const Scratch& scratch, const VisitGradients& visit,
+                     const std::vector<Site>& sites, ForwardPass pass, const VisitGradients& visit,
                      const TargetRule& rule = {});
 
 // What AddGradientSums measures.
@@ -86,9 +90,9 @@ struct GradientSums {
   TargetRule rule{};
 };
 
-// Adds to `statistics`, of which gradient_tokens grows by the tokens of windows [S, T]. NumericError naming the block
-// when a gradient is not finite.
+// Adds to `statistics`, of which gradient_tokens grows by the tokens of windows [S, T], of which `pass` is.
+// NumericError naming the block when a gradient is not finite.
 void AddGradientSums(const BlockSource& source, const at::Tensor& windows, int64_t batch, const GradientSums& wanted,
-                     Scratch& scratch, Statistics& statistics);
+                     ForwardPass pass, Scratch& scratch, Statistics& statistics);
 
 }  // namespace espalier

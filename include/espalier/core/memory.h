@@ -9,4 +9,8 @@ namespace espalier {
 int64_t PeakMemory();
 void ResetPeakMemory();
 
+// Lets freed memory be taken again as it is, instead of going back to the kernel, which clears every page of it before
+// the next tensor has it. For a process's start; nothing where the C library has no such switch.
+void KeepFreedMemory();
+
 }  // namespace espalier

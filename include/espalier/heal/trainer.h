@@ -50,9 +50,9 @@ struct HealOptions {
   bool LearnsFromTeacher() const { return token.logits > 0 || hidden > 0; }
   bool NeedsTeacher() const { return LearnsFromTeacher() || local_tokens > 0; }
 };
-// The recipe options that every healing method takes, and the struct from them.
+// The recipe options that every healing method takes, and the struct from them, for a model on `device`.
 std::vector<OptionSpec> HealRecipeOptions();
-HealOptions HealOptionsFrom(const Options& options, uint64_t seed);
+HealOptions HealOptionsFrom(const Options& options, uint64_t seed, c10::Device device = at::kCPU);
 
 // One of the texts that are trained on: windows [S, length] int64, and how many samples it gives beside the others.
 struct TrainingText {

@@ -45,6 +45,13 @@ struct ValuesOptions {
   int64_t sequences = 0;  // of the calibration's, evenly spread; 0: all
 };
 
+// A low-rank part beside the refit (residue.h).
+struct ResidueOptions {
+  int64_t rank = 0;       // linear channels of each FFN that lost some
+  double ridge = 0;       // as a share of the mean variance of the inputs
+  int64_t sequences = 0;  // of the calibration's, evenly spread; 0: all
+};
+
 class Compensator {
  public:
   static constexpr std::string_view kKind = "compensator";
@@ -52,6 +59,8 @@ class Compensator {
   virtual bool AddsBias() const = 0;
   // None: moments of the dense model are enough.
   virtual std::optional<SequentialOptions> Sequential() const { return std::nullopt; }
+  // None: no low-rank part. With one, w_gate of an FFN that loses channels gains a bias.
+  virtual std::optional<ResidueOptions> Residue() const { return std::nullopt; }
   // None: w_v of later blocks stays.
   virtual std::optional<ValuesOptions> Values() const { return std::nullopt; }
   // `dense` is the consumer before the cut, `kept` its input columns that stay (sorted). NumericError when the system
