@@ -1,12 +1,17 @@
 // espalier eval: one evaluator, or a suite of them, on one checkpoint; against a baseline on request.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "arguments.h"
 #include "espalier/cli/command.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
+#include "espalier/core/hash.h"
 #include "espalier/core/log.h"
 #include "espalier/evaluate/compare.h"
 #include "espalier/evaluate/evaluator.h"
@@ -31,20 +36,58 @@ void PrintResults(const Results& results) {
   }
 }
 
+// On rank 0 all results, on the others none.
 Evaluation Evaluate(const Suite& suite, const Model& model, const Model* base, const Tokenizer& tokenizer,
-                    const std::string& name, const fs::path& out) {
+                    const std::string& name, const fs::path& out, Comm& comm) {
   Evaluation evaluation;
   evaluation.name = name;
-  for (const auto& evaluator : suite.evaluators) {
-    const Results results = evaluator->Run({model, tokenizer, name, out, std::nullopt, base});
+  const auto run = [&](const Evaluator& evaluator, Comm* together) {
+    const Results results = evaluator.Run({model, tokenizer, name, out, std::nullopt, base, together});
+    if (!comm.Leads()) return;
     WriteJson(out / (results.id + ".json"), ResultsToJson(results));
     if (fs::exists(LossesPath(out, results.id))) evaluation.losses[results.id] = LoadLosses(out, results.id);
     PrintResults(results);
     std::fputs(fmt::format("written to         {}\n\n", (out / (results.id + ".json")).string()).c_str(), stdout);
     evaluation.results.push_back(results);
+  };
+  for (const auto& evaluator : suite.evaluators) {
+    if (evaluator->Shares())
+      run(*evaluator, &comm);
+    else
+      OnLeader(comm, [&] { run(*evaluator, nullptr); });
   }
   return evaluation;
 }
+
+// The other processes of a launch; refused when they were started with something else. Only rank 0 speaks.
+std::unique_ptr<Comm> MeetOthers(const std::vector<std::string>& arguments, const fs::path& model) {
+  const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
+  auto comm = Connect(ReadLaunch(variable), CommTimeout(variable));
+  if (comm->size() == 1) return comm;
+  if (!comm->Leads()) StartLogging(Verbosity::kQuiet);
+  comm->RequireSame("arguments of eval", fmt::format("{}", fmt::join(arguments, " ")));
+  comm->RequireSame("SHA-256 of " + model.string(), HashPath(model));
+  return comm;
+}
+
+// Where this process writes: rank 0 to --out, the others to a folder that goes with them.
+class OutFolder {
+ public:
+  OutFolder(const Comm& comm, fs::path out) : own_(!comm.Leads()), path_(std::move(out)) {
+    if (own_) path_ = fs::temp_directory_path() / fmt::format("espalier-eval-{}", getpid());
+  }
+  ~OutFolder() {
+    std::error_code ignored;
+    if (own_) fs::remove_all(path_, ignored);
+  }
+  OutFolder(const OutFolder&) = delete;
+  OutFolder& operator=(const OutFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  bool own_;
+  fs::path path_;
+};
 
 po::variables_map ParseEval(const std::vector<std::string>& arguments) {
   po::options_description flags;
@@ -70,6 +113,7 @@ int EvalCommand(const std::vector<std::string>& arguments) {
       throw RecipeError(fmt::format("eval: {} compares with the model that this one came from; name it with --base",
                                     evaluator->Id()));
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
+  const auto comm = MeetOthers(arguments, path);
   const auto tokenizer = Tokenizer::Open(path);
   std::optional<Evaluation> baseline;
   if (parsed.count("against") > 0) {
@@ -84,8 +128,11 @@ int EvalCommand(const std::vector<std::string>& arguments) {
   const Model model = load(path);
   std::optional<Model> base;
   if (parsed.count("base") > 0) base = load(parsed["base"].as<std::string>());
-  const fs::path out = parsed["out"].as<std::string>();
-  const Evaluation head = Evaluate(suite, model, base ? &*base : nullptr, *tokenizer, path.filename().string(), out);
+  const OutFolder folder(*comm, parsed["out"].as<std::string>());
+  const fs::path& out = folder.path();
+  const Evaluation head =
+      Evaluate(suite, model, base ? &*base : nullptr, *tokenizer, path.filename().string(), out, *comm);
+  if (!comm->Leads()) return kExitPass;
   if (parsed.count("baseline") > 0) {
     SaveEvaluation(head, parsed["baseline"].as<std::string>());
     std::fputs(fmt::format("baseline: {}\n", parsed["baseline"].as<std::string>()).c_str(), stdout);
@@ -116,7 +163,8 @@ const bool kRegistered = RegisterCommand(
          "  espalier eval MODEL --suite quick --against eval/baselines/smollm2-135m.json",
      {"--suite", "--out", "--base", "--against", "--baseline", "--device", "--dtype", "--tolerance", "--drop",
       "--confidence", "--identical"},
-     EvalCommand});
+     EvalCommand,
+     /*many_processes=*/true});
 
 }  // namespace
 }  // namespace espalier

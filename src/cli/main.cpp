@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
 
 #include "espalier/cli/command.h"
+#include "espalier/comm/launch.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
@@ -72,6 +74,14 @@ int Fail(int code, const std::string& text) {
   return code;
 }
 
+// A launcher started several processes, each of which would do all of the work in the same folders.
+void CheckLaunch(const Command& command) {
+  const int64_t size = ReadLaunch([](const char* name) -> const char* { return std::getenv(name); }).size;
+  if (size > 1 && !command.many_processes)
+    throw RecipeError(fmt::format("{}: started as one of {} processes, and does its work in one; start it alone",
+                                  command.name, size));
+}
+
 int Dispatch(std::vector<std::string> arguments) {
   const Globals globals = TakeGlobals(arguments);
   StartLogging(globals.verbosity);
@@ -85,7 +95,10 @@ int Dispatch(std::vector<std::string> arguments) {
   for (const Command& command : Commands()) {
     names.push_back(command.name);
     if (command.name != name) continue;
-    if (!globals.help) return command.run(arguments);
+    if (!globals.help) {
+      CheckLaunch(command);
+      return command.run(arguments);
+    }
     PrintCommandHelp(command);
     return kExitPass;
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/evaluate/bootstrap.h"
@@ -33,9 +34,12 @@ class Perplexity final : public Evaluator {
     return figures;
   }
 
+  bool Shares() const override { return true; }
+
   Results Run(const EvaluationInput& input) const override {
     CheckTokenizer(input.tokenizer, input.model);
     const PreparedText prepared = protocol_.Prepare(input.tokenizer);
+    if (input.comm != nullptr) input.comm->RequireSame("SHA-256 of the text of " + Id(), prepared.corpus_sha256);
     const at::Tensor nll = prepared.text.cache.Drops() ? Stream(input, prepared.text) : Score(input, prepared.text);
     SaveLosses(input.folder, Id(), {nll, prepared.text.documents});
     Results results;
@@ -63,7 +67,8 @@ class Perplexity final : public Evaluator {
       parts_.push_back(nll);
       return fmt::format("perplexity {:.3f}", std::exp(sum_ / static_cast<double>(done_)));
     }
-    at::Tensor All() const { return at::cat(parts_); }  // [scored tokens] float32
+    // [scored tokens] float32.
+    at::Tensor All() const { return parts_.empty() ? at::empty({0}, at::kFloat) : at::cat(parts_); }
 
    private:
     const EvaluationInput& input_;
@@ -76,15 +81,18 @@ class Perplexity final : public Evaluator {
   at::Tensor Score(const EvaluationInput& input, const ScoredText& text) const {
     const at::NoGradGuard no_grad;
     Scored scored(input, Id());
-    ForEachBatch(text, fmt::format("{} {}", input.model_name, Id()), [&](const at::Tensor& rows, int64_t first) {
-      const at::Tensor tokens = rows.to(input.model.device());
-      const at::Tensor hidden = HiddenStates(input.model, tokens).slice(1, first - 1, -1);  // from the place before
-      return scored.Add(hidden.flatten(0, 1), tokens.slice(1, first).flatten());
-    });
-    return scored.All();
+    ForEachBatch(
+        text, fmt::format("{} {}", input.model_name, Id()),
+        [&](const at::Tensor& rows, int64_t first) {
+          const at::Tensor tokens = rows.to(input.model.device());
+          const at::Tensor hidden = HiddenStates(input.model, tokens).slice(1, first - 1, -1);  // from the place before
+          return scored.Add(hidden.flatten(0, 1), tokens.slice(1, first).flatten());
+        },
+        input.comm);
+    return input.comm != nullptr ? GatherRows(*input.comm, scored.All()) : scored.All();
   }
 
-  // One text through a cache that drops tokens, in chunks.
+  // One text through a cache that drops tokens, in chunks: nothing to divide, every rank does all of it.
   at::Tensor Stream(const EvaluationInput& input, const ScoredText& text) const {
     const at::NoGradGuard no_grad;
     const int64_t tokens = text.ids.size(0);

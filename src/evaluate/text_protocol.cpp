@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "espalier/calibrate/windows.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/model/load.h"
@@ -17,6 +18,21 @@ constexpr int64_t kTokensAPass = 2048;  // short windows of one shape run togeth
 // Windows that can be fed as one batch: same length, same scored part.
 bool SameShape(const ScoredWindow& a, const ScoredWindow& b) {
   return a.end - a.begin == b.end - b.begin && a.first_scored - a.begin == b.first_scored - b.begin;
+}
+
+// The ends of batches among the windows: those of one shape that fit into a pass.
+std::vector<size_t> BatchEnds(const std::vector<ScoredWindow>& windows) {
+  std::vector<size_t> ends;
+  for (size_t first = 0, last = 0; first < windows.size(); first = last) {
+    const int64_t length = windows[first].end - windows[first].begin;
+    const auto fits = [&](size_t count) { return static_cast<int64_t>(count) * length <= kTokensAPass; };
+    for (last = first;
+         last < windows.size() && SameShape(windows[first], windows[last]) && (last == first || fits(last + 1 - first));
+         ++last) {
+    }
+    ends.push_back(last);
+  }
+  return ends;
 }
 
 }  // namespace
@@ -97,19 +113,19 @@ std::vector<std::pair<std::string, std::string>> TextProtocol::Entries(const Eva
   return entries;
 }
 
-void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score) {
+void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score, const Comm* comm) {
   const std::vector<ScoredWindow>& windows = text.windows;
-  Progress progress(title, static_cast<int64_t>(windows.size()));
-  for (size_t first = 0, last = 0; first < windows.size(); first = last) {
-    const int64_t length = windows[first].end - windows[first].begin;
-    const auto fits = [&](size_t count) { return static_cast<int64_t>(count) * length <= kTokensAPass; };
+  const std::vector<size_t> ends = BatchEnds(windows);
+  const auto start = [&](int64_t batch) { return batch == 0 ? 0 : ends[static_cast<size_t>(batch) - 1]; };
+  const Share share = comm != nullptr ? OwnShare(*comm, std::ssize(ends)) : Share{0, std::ssize(ends)};
+  Progress progress(title, static_cast<int64_t>(start(share.end) - start(share.first)));
+  for (int64_t batch = share.first; batch < share.end; ++batch) {
     std::vector<at::Tensor> rows;
-    for (last = first;
-         last < windows.size() && SameShape(windows[first], windows[last]) && (last == first || fits(last + 1 - first));
-         ++last)
-      rows.push_back(text.ids.slice(0, windows[last].begin, windows[last].end));
-    const std::string note = score(at::stack(rows), windows[first].first_scored - windows[first].begin);
-    progress.Step(static_cast<int64_t>(last - first), note);
+    for (size_t window = start(batch); window < start(batch + 1); ++window)
+      rows.push_back(text.ids.slice(0, windows[window].begin, windows[window].end));
+    const ScoredWindow& any = windows[start(batch)];
+    const std::string note = score(at::stack(rows), any.first_scored - any.begin);
+    progress.Step(std::ssize(rows), note);
   }
 }
 

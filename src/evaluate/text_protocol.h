@@ -52,6 +52,8 @@ class TextProtocol {
 // Calls `score` with batches of windows of one shape, tokens [B, T] int64 and the first scored place, in text order; it
 // returns what stands beside the progress bar.
 using ScoreWindows = std::function<std::string(const at::Tensor& tokens, int64_t first_scored)>;
-void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score);
+// With `comm`, only this rank's share of the batches, which are the same whatever the number of ranks.
+void ForEachBatch(const ScoredText& text, const std::string& title, const ScoreWindows& score,
+                  const Comm* comm = nullptr);
 
 }  // namespace espalier

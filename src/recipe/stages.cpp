@@ -303,6 +303,8 @@ std::string PlanStage(RunState& state, const PruneStep& step, const std::string&
   const fs::path output = state.folder() / step.Plan();
   const RecipeEntry& compensate = recipe.Entry("prune.compensate");
   const bool tries = Needs(Registry<Allocator>::Find(allocate.name).info, "windows");
+  // Of compensation a plan counts what it adds to the model; an allocator that tries plans sees all that it does.
+  const bool residue = Registry<Compensator>::Create(compensate.name, compensate.options)->Residue().has_value();
   const bool runs_model = tries || Needs(Registry<Scorer>::Find(score.name).info, "windows");
   const Json inputs = {{"analyze", analyze_key},
                        {"step", {step.number, step.of}},
@@ -314,7 +316,7 @@ std::string PlanStage(RunState& state, const PruneStep& step, const std::string&
                        {"score", EntryJson(score)},
                        {"budget", recipe.Entry("prune.budget").options.ToJson()},
                        {"allocate", EntryJson(allocate)},
-                       {"compensate", tries ? EntryJson(compensate) : Json(compensate.name)}};
+                       {"compensate", tries ? EntryJson(compensate) : Json{compensate.name, residue}}};
   return state.Stage(step.Stage("plan"), inputs, output, [&]() -> Json {
     const Model& model = state.ModelNamed(step.Input());
     PlanOptions options = PlanOptionsFrom(recipe);

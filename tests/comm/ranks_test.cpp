@@ -1,9 +1,9 @@
 // Real processes on loopback: this binary again, once a rank, with what torchrun would set.
+#include "support/ranks.h"
+
 #include <ATen/ATen.h>
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,11 +11,10 @@
 #include <thread>
 
 #include "espalier/comm/comm.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/files.h"
 #include "support/support.h"
-
-extern char** environ;
 
 namespace espalier {
 namespace {
@@ -23,9 +22,8 @@ namespace {
 constexpr const char* kTask = "ESPALIER_TEST_RANK_TASK";
 constexpr const char* kErrors = "ESPALIER_TEST_RANK_ERRORS";
 
-std::unique_ptr<Comm> Meet() {
-  return Connect(ReadLaunch([](const char* name) -> const char* { return std::getenv(name); }),
-                 std::chrono::seconds(20));
+std::unique_ptr<Comm> Meet(std::chrono::seconds timeout = std::chrono::seconds(20)) {
+  return Connect(ReadLaunch([](const char* name) -> const char* { return std::getenv(name); }), timeout);
 }
 
 // What a rank does; tests below start it. Its mistakes are the exit status.
@@ -44,12 +42,34 @@ void Exchange(Comm& comm) {
   comm.Barrier();
 }
 
+// Rank r has r + 1 rows of its number; rank 0 then works for longer than the timeout of an exchange.
+void Divide(Comm& comm) {
+  const at::Tensor rows = GatherRows(comm, at::full({comm.rank() + 1, 2}, comm.rank(), at::kLong));
+  if (rows.size(0) != comm.size() * (comm.size() + 1) / 2) std::_Exit(13);
+  for (int64_t rank = 0, row = 0; rank < comm.size(); ++rank)
+    for (int64_t i = 0; i <= rank; ++i)
+      if (rows[row++][1].item<int64_t>() != rank) std::_Exit(14);
+  int worked = 0;
+  OnLeader(comm, [&] {
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    ++worked;
+  });
+  if (worked != (comm.Leads() ? 1 : 0)) std::_Exit(15);
+  comm.Barrier();
+}
+
 TEST(RankOfATest, DoesItsTask) {
   const char* task = std::getenv(kTask);
   if (task == nullptr) GTEST_SKIP() << "started by the tests of Ranks";
   int code = 0;
   try {
+    if (std::string(task) == "divides") {
+      const auto comm = Meet(std::chrono::seconds(2));
+      Divide(*comm);
+      std::_Exit(0);
+    }
     const auto comm = Meet();
+    if (std::string(task) == "leader fails") OnLeader(*comm, [] { throw NumericError("the leader's mistake"); });
     if (std::string(task) == "dies") {
       comm->Barrier();
       if (comm->rank() == 1) std::_Exit(9);
@@ -63,18 +83,6 @@ TEST(RankOfATest, DoesItsTask) {
   std::_Exit(code);  // with no word of the test framework
 }
 
-int FreePort() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(address);
-  const bool bound = bind(descriptor, reinterpret_cast<sockaddr*>(&address), length) == 0 &&
-                     getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &length) == 0;
-  close(descriptor);
-  return bound ? ntohs(address.sin_port) : 0;
-}
-
 class Ranks : public testing::Test {
  protected:
   // Exit codes by rank.
@@ -82,17 +90,10 @@ class Ranks : public testing::Test {
     const int port = FreePort();
     std::vector<pid_t> processes;
     for (int rank = 0; rank < size; ++rank) {
-      std::vector<std::string> variables = {fmt::format("RANK={}", rank),
-                                            fmt::format("WORLD_SIZE={}", size),
-                                            "MASTER_ADDR=127.0.0.1",
-                                            fmt::format("MASTER_PORT={}", port),
-                                            "OMP_NUM_THREADS=1",
-                                            fmt::format("{}={}", kTask, task),
-                                            fmt::format("{}={}", kErrors, (folder_ / "error").string())};
-      for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
-      std::vector<char*> environment;
-      for (std::string& variable : variables) environment.push_back(variable.data());
-      environment.push_back(nullptr);
+      std::vector<std::string> variables = RankEnvironment(rank, size, port);
+      variables.push_back(fmt::format("{}={}", kTask, task));
+      variables.push_back(fmt::format("{}={}", kErrors, (folder_ / "error").string()));
+      std::vector<char*> environment = Pointers(variables);
       std::string program = "/proc/self/exe", filter = "--gtest_filter=RankOfATest.*", brief = "--gtest_brief=1";
       char* const arguments[] = {program.data(), filter.data(), brief.data(), nullptr};
       const pid_t process = fork();
@@ -136,6 +137,44 @@ TEST_F(Ranks, ThatDisagreeStopAllAndNameBoth) {
 TEST_F(Ranks, StopWithAReasonWhenOneDies) {
   EXPECT_EQ(Run("dies", 2), std::vector<int>({2, 9}));
   EXPECT_NE(ErrorOf(0).find("rank 0 of 2: all_reduce: another process ended"), std::string::npos) << ErrorOf(0);
+}
+
+TEST_F(Ranks, DivideWorkAndWaitForTheLeaderLongerThanAnExchangeMayTake) {
+  EXPECT_EQ(Run("divides", 3), std::vector<int>({0, 0, 0}));
+}
+
+TEST_F(Ranks, HearThatTheLeaderFailed) {
+  EXPECT_EQ(Run("leader fails", 2), std::vector<int>({2, 2}));
+  EXPECT_EQ(ErrorOf(0), "the leader's mistake");
+  EXPECT_NE(ErrorOf(1).find("rank 0 stopped with a mistake"), std::string::npos) << ErrorOf(1);
+}
+
+class RankOfMany final : public Comm {
+ public:
+  RankOfMany(int64_t rank, int64_t size) : rank_(rank), size_(size) {}
+  int64_t rank() const override { return rank_; }
+  int64_t size() const override { return size_; }
+  std::unique_ptr<Transfer> StartAllReduce(const at::Tensor&) override { return nullptr; }
+  void Broadcast(const at::Tensor&, int64_t) override {}
+  void Barrier() override {}
+
+ private:
+  int64_t rank_, size_;
+};
+
+TEST(OwnShare, IsContiguousInTheOrderOfRanksAndNeverUnevenByMoreThanOne) {
+  for (const int64_t count : {0, 1, 3, 10, 11})
+    for (const int64_t size : {1, 2, 4}) {
+      int64_t next = 0;
+      for (int64_t rank = 0; rank < size; ++rank) {
+        const Share share = OwnShare(RankOfMany(rank, size), count);
+        EXPECT_EQ(share.first, next);
+        EXPECT_GE(share.end - share.first, count / size);
+        EXPECT_LE(share.end - share.first, count / size + 1);
+        next = share.end;
+      }
+      EXPECT_EQ(next, count);
+    }
 }
 
 TEST(SingleProcess, ExchangesNothing) {

@@ -13,6 +13,10 @@ struct Outcome {
 };
 
 Outcome RunCommand(const std::vector<std::string>& arguments);
+// One process a rank, with its arguments, as a launcher would start them; outcomes by rank. `when`, once true, kills
+// the last rank with SIGKILL.
+std::vector<Outcome> RunRanks(const std::vector<std::vector<std::string>>& arguments,
+                              const std::function<bool()>& when = nullptr);
 // Starts the command, and kills it with SIGKILL as soon as `when` holds. False when it ended before that.
 bool RunAndKillWhen(const std::vector<std::string>& arguments, const std::function<bool()>& when);
 

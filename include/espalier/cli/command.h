@@ -22,6 +22,7 @@ struct Command {
   std::string help;                // what it does, and examples
   std::vector<std::string> flags;  // for completion: "--until"
   int (*run)(const std::vector<std::string>& arguments);
+  bool many_processes = false;  // several may run it together (comm.h); else a launcher of more than one is refused
 };
 
 bool RegisterCommand(Command command);

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "espalier/comm/comm.h"
 #include "espalier/core/registry.h"
 #include "espalier/evaluate/results.h"
 #include "espalier/io/text.h"
@@ -22,6 +23,7 @@ struct EvaluationInput {
   std::filesystem::path folder;                // where per-token values go
   std::optional<std::filesystem::path> dense;  // the dense model's folder, for paired figures
   const Model* base = nullptr;                 // the model that this one came from, for evaluators that need it
+  Comm* comm = nullptr;                        // the processes that evaluate together; null: this one alone
 };
 
 class Evaluator {
@@ -38,6 +40,9 @@ class Evaluator {
   virtual std::vector<std::string> Figures(bool compared) const = 0;
   // Whether it runs the base model beside the one that it measures. Of the base itself it then returns no figures.
   virtual bool NeedsBase() const { return false; }
+  // Whether processes that evaluate together divide its work. All of them then call Run and get the same results, each
+  // with a folder of its own; else rank 0 alone calls it.
+  virtual bool Shares() const { return false; }
   virtual Results Run(const EvaluationInput& input) const = 0;
 };
 
