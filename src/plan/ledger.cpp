@@ -212,7 +212,7 @@ Cost Ledger::CostOf(int64_t block) const {
     const Marks &rows = state.rows[Slot(role)], &columns = state.columns[Slot(role)];
     const bool consumer = role == Role::kO || role == Role::kDown, gate = role == Role::kGate && linear.defined();
     const bool gains = (options_.compensation_adds_bias && consumer && columns.count < columns.size()) ||
-                       (options_.residue_adds_bias && gate && rows.count < rows.size());
+                       (options_.residue_adds_bias && gate);
     macs.Add(role, rows.count * columns.count);
     cost.block_parameters += rows.count * columns.count;
     if (linear.bias.defined() || gains) cost.block_parameters += rows.count;

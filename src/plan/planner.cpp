@@ -84,15 +84,15 @@ class Planner {
       }
   }
 
-  // In the budget's measure.
+  // What has to go, in the budget's measure: what is asked for, and what compensation adds before anything went.
   int64_t Amount() const {
-    return options_.amount ? *options_.amount : static_cast<int64_t>(options_.remove * Whole());
+    return Added() + (options_.amount ? *options_.amount : static_cast<int64_t>(options_.remove * Whole()));
   }
 
   // Throws when the budget is out of reach.
   void CheckReach(const std::vector<Protection>& protections) const {
     const double whole = Whole();
-    const auto reach = static_cast<double>(ReachOf(model_, options_, protections).saving);
+    const auto reach = static_cast<double>(ReachOf(model_, options_, protections).saving - Added());
     if (reach >= (options_.amount ? static_cast<double>(*options_.amount) : options_.remove * whole)) return;
     PlanOptions without_minimums = options_;
     without_minimums.min_kv_groups = without_minimums.min_ffn_channels = 0;
@@ -148,6 +148,9 @@ class Planner {
     return input;
   }
 
+  int64_t Added() const {
+    return Ledger(model_, LedgerOptionsOf(options_)).Measured() - Measure(dense_, options_.budget_of);
+  }
   double Whole() const { return static_cast<double>(Measure(dense_, options_.budget_of)); }
 
   const Model& model_;

@@ -135,7 +135,7 @@ const bool kRegistered = Registry<Compensator>::Register(
           "Linear channels in each FFN that loses some, in the place of its cheapest kept ones: a low-rank map of "
           "the FFN's input that gives back what the refit cannot; 0: none")
           .Between(0, 1024),
-      IntOption("residue_sequences", 32, "Calibration windows that `residue` is fitted on, evenly spread; 0: all")
+      IntOption("residue_sequences", 0, "Calibration windows that `residue` is fitted on, evenly spread; 0: all")
           .AtLeast(0)}},
     [](const Options& options) -> std::unique_ptr<Compensator> { return std::make_unique<LeastSquares>(options); });
 

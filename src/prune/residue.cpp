@@ -137,6 +137,8 @@ class Walk {
       }
       h.copy_(output);
     }
+    Linear& gate = cut_.blocks[Slot(l)].ffn.w_gate;
+    if (left > 0 && !gate.bias.defined()) gate.bias = at::zeros({left}, gate.weight.options());
     if (lost) Replace(l, site);
   }
 
@@ -194,7 +196,6 @@ class Walk {
     if (dense.w_down.bias.defined()) bias = bias + Double(dense.w_down.bias);
     ffn.w_down.weight = down;
     ffn.w_down.bias = as(bias, down);
-    if (!ffn.w_gate.bias.defined()) ffn.w_gate.bias = at::zeros({down.size(1)}, down.options());
     ffn.w_gate.weight = ffn.w_gate.weight.index_fill(0, at, 0);
     ffn.w_gate.bias = ffn.w_gate.bias.index_fill(0, at, OpenGate(model_.config.activation));
     ffn.w_up.weight = ffn.w_up.weight.index_copy(0, at, as(fit.read / balance.unsqueeze(1), down));

@@ -97,6 +97,7 @@ TEST(PlanningSmallModels, MeetsTheBudgetAtAnyShareWithTheBiasesCounted) {
         SCOPED_TRACE(testing::Message() << "seed " << seed << " " << percent << " % " << allocator);
         PlanOptions options = Wish("block_parameters", percent / 100.0, allocator);
         options.compensation_adds_bias = true;
+        options.residue_adds_bias = seed % 2 == 1;
         const Plan plan = MakePlan(model, &statistics, *Registry<Scorer>::Create("wifv"),
                                    *Registry<Allocator>::Create(allocator), {}, options);
         EXPECT_LE(plan.achieved_share, options.remove + 1e-12);

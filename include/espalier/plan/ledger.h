@@ -16,7 +16,7 @@ namespace espalier {
 struct LedgerOptions {
   std::string measure = "block_parameters";  // what savings are in: one of BudgetMeasures()
   bool compensation_adds_bias = false;       // a w_o or w_down that loses columns gains a bias if it has none
-  bool residue_adds_bias = false;            // w_gate of an FFN that loses channels gains one, likewise
+  bool residue_adds_bias = false;            // every w_gate gains one, likewise (residue.h)
   // Width kinds leave so much of a sublayer, or all of it if there was less; whole sublayers and blocks may go.
   int64_t min_kv_groups = 0, min_ffn_channels = 0;
   Timing timing{};  // for the measure that needs it

@@ -25,7 +25,7 @@ struct PlanOptions {
   // For allocators that run the model: it cut to a plan and, where that is cheap, compensated.
   std::function<Model(const Plan&)> prune = {};
   bool compensation_adds_bias = false;  // w_o and w_down that lose columns gain a bias
-  bool residue_adds_bias = false;       // so does the w_gate of an FFN that loses channels
+  bool residue_adds_bias = false;       // every w_gate gains one
 };
 
 // What can go at most, units of all kinds together: how many there are, how many may go, and what those save.

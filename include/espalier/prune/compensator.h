@@ -59,7 +59,7 @@ class Compensator {
   virtual bool AddsBias() const = 0;
   // None: moments of the dense model are enough.
   virtual std::optional<SequentialOptions> Sequential() const { return std::nullopt; }
-  // None: no low-rank part. With one, w_gate of an FFN that loses channels gains a bias.
+  // None: no low-rank part. With one, every w_gate gains a bias.
   virtual std::optional<ResidueOptions> Residue() const { return std::nullopt; }
   // None: w_v of later blocks stays.
   virtual std::optional<ValuesOptions> Values() const { return std::nullopt; }

@@ -27,7 +27,8 @@ struct ResidueData {
 // solved exactly: with S = S_xx - S_xP S_PP^-1 S_Px and c = S_xR W_R' - S_xP S_PP^-1 S_PR W_R' (what of x and of the
 // missing output h_P does not explain), B = U U' c' S^-1, U the top eigenvectors of c' S^-1 c (reduced-rank regression,
 // Izenman 1975, doi 10.1016/0047-259X(75)90042-1, on partial covariances). w_down is refitted with it; D as in
-// input_system.h. The shape stays; w_gate gains a bias.
+// input_system.h. The shape stays. Every w_gate gains a bias, also where no channel
+// went: what a plan has to count then does not depend on what it cuts.
 // A low-rank part beside pruned weights: "Catch, tag, release" (arXiv 2502.00919); as channels of a stock FFN, ours.
 // Returns the share of the missing output's variance that linear channels and refit explain, of all blocks, by tokens'
 // weights.
