@@ -270,6 +270,25 @@ TEST(GgufFile, RefusesAByteCountThatOverflows) {
             "x: byte 49: tensor 'a': shape [2305843009213693952] of F32 has more bytes than 64 bits count");
 }
 
+// Each size fits into 64 bits, their sum does not (CVE-2025-53630, CVE-2026-27940).
+TEST(GgufFile, RefusesSizesWhoseSumOverflows) {
+  hostile::Gguf gguf;
+  for (const char* name : {"a", "b", "c", "d", "e"})
+    gguf.tensors.push_back(Tensor(name, {int64_t{1} << 59}, kF32Id, gguf.tensors.size() * (uint64_t{1} << 61)));
+  gguf.data = std::string(64, 'x');
+  const std::string message = Open(gguf);
+  EXPECT_NE(message.find("tensor 'a'"), std::string::npos) << message;
+  EXPECT_NE(message.find("the file"), std::string::npos) << message;
+}
+
+// A shape that promises more than the file holds made a reader leak what lay behind it (CVE-2026-7482).
+TEST(GgufFile, RefusesAShapeLargerThanItsDataByASingleElement) {
+  hostile::Gguf gguf;
+  gguf.tensors.push_back(Tensor("a", {17}, kF32Id, 0));
+  gguf.data = std::string(64, 'x');
+  EXPECT_NE(Open(gguf).find("tensor 'a'"), std::string::npos);
+}
+
 TEST(GgufFile, RefusesTensorTypesByName) {
   const std::string expected =
       ", expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K; convert the model with "

@@ -239,6 +239,43 @@ TEST_F(TokenizerGguf, RefusesScoresThatDoNotFit) {
             "token 5 is '\uFFFD', expected valid UTF-8");
 }
 
+// A reader of signed hexadecimal took <0x-1> for the byte -1 and wrote before its table (llama.cpp PR 25969).
+TEST_F(TokenizerGguf, TakesNoByteTokenWithASignASpaceOrAnotherDigit) {
+  for (const char* token : {"<0x-1>", "<0x+3>", "<0x 3>", "<0xG3>", "<0xc3>"}) {
+    Metadata metadata = Scored();
+    metadata["tokenizer.ggml.tokens"] =
+        Texts({"<unk>", "<s>", "</s>", token, "<0xA9>", "▁", "a", "b", "ab", "▁a", "bab", "<t>"});
+    EXPECT_EQ(Tokenizer::Open(Write(metadata))->Encode("éa"), (std::vector<int32_t>{5, 0, 6})) << token;
+  }
+}
+
+// An array was read as int32 whatever its elements were (llama.cpp PR 26690).
+TEST_F(TokenizerGguf, ReadsArraysByTheTypeOfTheirElements) {
+  Metadata metadata = Small();
+  metadata["tokenizer.ggml.token_type"] = {hostile::kArray, Array(hostile::kU8, 7, "\3\1\1\1\1\4\5")};
+  EXPECT_EQ(Tokenizer::Open(Write(metadata))->Encode("ab ba<t><s>"), (std::vector<int32_t>{4, 3, 2, 1, 5, 0}));
+}
+
+// Ids that a reader takes for granted, and a vocabulary that ends before them (llama.cpp PRs 14145, 25475).
+TEST_F(TokenizerGguf, RefusesAVocabularyThatEndsBeforeItsSpecialTokens) {
+  Metadata metadata = Scored();
+  metadata["tokenizer.ggml.tokens"] = Texts({"a"});
+  metadata["tokenizer.ggml.token_type"] = Types({1});
+  EXPECT_NE(Refusal("tokenizer.ggml.scores", Reals({0}), metadata).find("has id 1, which is not in the vocabulary"),
+            std::string::npos);
+  for (const char* key : {"bos_token_id", "eos_token_id", "unknown_token_id", "padding_token_id"})
+    EXPECT_NE(Refusal(std::string("tokenizer.ggml.") + key, IdValue(0xFFFFFFFF), Scored()).find("4294967295"),
+              std::string::npos)
+        << key;
+}
+
+// Four bytes of it were read as a length, whether or not they were there (llama.cpp PR 25258).
+TEST_F(TokenizerGguf, ReadsNothingFromAPrecompiledCharsmap) {
+  Metadata metadata = Scored();
+  metadata["tokenizer.ggml.precompiled_charsmap"] = {hostile::kArray, Array(hostile::kU8, 2, "ab")};
+  EXPECT_EQ(Tokenizer::Open(Write(metadata))->Encode("ab"), (std::vector<int32_t>{9, 7}));
+}
+
 TEST_F(TokenizerGguf, RefusesArraysOfAnotherKind) {
   for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"})
     EXPECT_NE(Refusal(key, Types({1, 2, 3, 4, 5, 6, 7})).find(key), std::string::npos);
