@@ -9,6 +9,7 @@
 #include "attention_sums.h"
 #include "espalier/calibrate/gradients.h"
 #include "espalier/calibrate/weight_gradients.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/io/mapped.h"
@@ -215,6 +216,33 @@ Statistics Calibrate(const BlockSource& source, const Tensor& windows, const Cal
                     {.masses = options.gradients, .products = options.gradient_products, .rule = options.targets},
                     std::move(pass), scratch, statistics);
   if (options.weight_gradients) AddTaylorSums(source, some, scratch, statistics);
+  return statistics;
+}
+
+Statistics CalibrateShare(const BlockSource& source, const Tensor& windows, const CalibrateOptions& options,
+                          const Comm& comm) {
+  if (comm.size() == 1) return Calibrate(source, windows, options);
+  if (options.weight_gradients)
+    throw RecipeError("prune.score: Taylor sums cannot be measured by several processes; start one");
+  if (windows.size(0) < comm.size())
+    throw RecipeError(fmt::format("data.calibration.sequences: {} windows for {} processes; start fewer of them",
+                                  windows.size(0), comm.size()));
+  const auto of = [&](const Share& share) { return windows.narrow(0, share.first, share.end - share.first); };
+  CalibrateOptions own = options;
+  own.gradients = own.gradient_products = false;
+  Statistics statistics = Calibrate(source, of(OwnShare(comm, windows.size(0))), own);
+  if (!options.gradients && !options.gradient_products) return statistics;
+  const int64_t wanted = (options.gradient_tokens + windows.size(1) - 1) / windows.size(1);
+  const Share share = OwnShare(comm, std::min(wanted, windows.size(0)));
+  if (share.first == share.end) return statistics;
+  const int64_t batch = std::max<int64_t>(options.batch / 2, 1);
+  Scratch scratch(options.memory, options.scratch);
+  const ProductsIn rounded(source.model().device(), options.matmul);
+  TargetRule rule = options.targets;
+  rule.before = share.first;
+  AddGradientSums(source, of(share), batch,
+                  {.masses = options.gradients, .products = options.gradient_products, .rule = rule},
+                  RunForward(source, of(share), batch, scratch), scratch, statistics);
   return statistics;
 }
 

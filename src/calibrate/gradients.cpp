@@ -46,7 +46,7 @@ Tensor TargetsOf(const TargetRule& rule, const Model& model, const Tensor& outpu
   if (rule.targets == LossTargets::kText) return ids.slice(1, 1);
   constexpr uint64_t kStream = 2;  // apart from the streams that choose windows
   const at::NoGradGuard no_grad;
-  const int64_t B = ids.size(0), T = ids.size(1), from = first_window * T;
+  const int64_t B = ids.size(0), T = ids.size(1), from = (rule.before + first_window) * T;
   std::vector<double> uniform;
   for (int64_t b = 0; b < B; ++b)
     for (int64_t t = 0; t + 1 < T; ++t)

@@ -1,10 +1,7 @@
 // espalier eval: one evaluator, or a suite of them, on one checkpoint; against a baseline on request.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "arguments.h"
@@ -18,6 +15,7 @@
 #include "espalier/model/load.h"
 #include "espalier/model/precision.h"
 #include "judging.h"
+#include "processes.h"
 #include "suite.h"
 
 namespace espalier {
@@ -59,36 +57,6 @@ Evaluation Evaluate(const Suite& suite, const Model& model, const Model* base, c
   return evaluation;
 }
 
-// The other processes of a launch; refused when they were started with something else. Only rank 0 speaks.
-std::unique_ptr<Comm> MeetOthers(const std::vector<std::string>& arguments, const fs::path& model) {
-  const auto variable = [](const char* name) -> const char* { return std::getenv(name); };
-  auto comm = Connect(ReadLaunch(variable), CommTimeout(variable));
-  if (comm->size() == 1) return comm;
-  if (!comm->Leads()) StartLogging(Verbosity::kQuiet);
-  comm->RequireSame("arguments of eval", fmt::format("{}", fmt::join(arguments, " ")));
-  comm->RequireSame("SHA-256 of " + model.string(), HashPath(model));
-  return comm;
-}
-
-// Where this process writes: rank 0 to --out, the others to a folder that goes with them.
-class OutFolder {
- public:
-  OutFolder(const Comm& comm, fs::path out) : own_(!comm.Leads()), path_(std::move(out)) {
-    if (own_) path_ = fs::temp_directory_path() / fmt::format("espalier-eval-{}", getpid());
-  }
-  ~OutFolder() {
-    std::error_code ignored;
-    if (own_) fs::remove_all(path_, ignored);
-  }
-  OutFolder(const OutFolder&) = delete;
-  OutFolder& operator=(const OutFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  bool own_;
-  fs::path path_;
-};
-
 po::variables_map ParseEval(const std::vector<std::string>& arguments) {
   po::options_description flags;
   flags.add_options()("suite", po::value<std::string>()->default_value("perplexity"))(
@@ -113,7 +81,8 @@ int EvalCommand(const std::vector<std::string>& arguments) {
       throw RecipeError(fmt::format("eval: {} compares with the model that this one came from; name it with --base",
                                     evaluator->Id()));
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
-  const auto comm = MeetOthers(arguments, path);
+  const auto comm = MeetOthers("eval", arguments);
+  comm->RequireSame("SHA-256 of " + path.string(), comm->size() > 1 ? HashPath(path) : "");
   const auto tokenizer = Tokenizer::Open(path);
   std::optional<Evaluation> baseline;
   if (parsed.count("against") > 0) {
@@ -128,7 +97,7 @@ int EvalCommand(const std::vector<std::string>& arguments) {
   const Model model = load(path);
   std::optional<Model> base;
   if (parsed.count("base") > 0) base = load(parsed["base"].as<std::string>());
-  const OutFolder folder(*comm, parsed["out"].as<std::string>());
+  const RankFolder folder(*comm, parsed["out"].as<std::string>());
   const fs::path& out = folder.path();
   const Evaluation head =
       Evaluate(suite, model, base ? &*base : nullptr, *tokenizer, path.filename().string(), out, *comm);

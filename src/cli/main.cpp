@@ -4,15 +4,14 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 
 #include "espalier/cli/command.h"
-#include "espalier/comm/launch.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
 #include "espalier/core/version.h"
+#include "processes.h"
 
 namespace espalier {
 namespace {
@@ -74,14 +73,6 @@ int Fail(int code, const std::string& text) {
   return code;
 }
 
-// A launcher started several processes, each of which would do all of the work in the same folders.
-void CheckLaunch(const Command& command) {
-  const int64_t size = ReadLaunch([](const char* name) -> const char* { return std::getenv(name); }).size;
-  if (size > 1 && !command.many_processes)
-    throw RecipeError(fmt::format("{}: started as one of {} processes, and does its work in one; start it alone",
-                                  command.name, size));
-}
-
 int Dispatch(std::vector<std::string> arguments) {
   const Globals globals = TakeGlobals(arguments);
   StartLogging(globals.verbosity);
@@ -96,7 +87,7 @@ int Dispatch(std::vector<std::string> arguments) {
     names.push_back(command.name);
     if (command.name != name) continue;
     if (!globals.help) {
-      CheckLaunch(command);
+      if (!command.many_processes) RequireOneProcess(command.name);
       return command.run(arguments);
     }
     PrintCommandHelp(command);

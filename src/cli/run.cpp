@@ -10,6 +10,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/recipe/schema.h"
+#include "processes.h"
 #include "workflow.h"
 
 namespace espalier {
@@ -28,9 +29,10 @@ int RunCommand(const std::vector<std::string>& arguments) {
   const std::string path = positional.front();
   positional.erase(positional.begin());
   if (parsed.count("device") > 0) positional.push_back("device=" + parsed["device"].as<std::string>());
+  const auto comm = MeetOthers("run", arguments);
   const Recipe recipe = Recipe::Read(path, positional, RunSchema());
-  const RunOutcome outcome = RunRecipe(
-      recipe, {parsed["from"].as<std::string>(), parsed["until"].as<std::string>(), parsed["dry-run"].as<bool>()});
+  const RunOutcome outcome = RunRecipe(recipe, {parsed["from"].as<std::string>(), parsed["until"].as<std::string>(),
+                                                parsed["dry-run"].as<bool>(), comm.get()});
   if (!outcome.report) return kExitPass;
   std::fputs(fmt::format("\n{}\nreport: {}\n", outcome.table, outcome.report->string()).c_str(), stdout);
   TellWorkflow(outcome.gates, outcome.markdown);
@@ -53,7 +55,8 @@ const bool kRegistered = RegisterCommand(
      "  espalier run recipes/smollm2-135m/starter.yaml name=half prune.budget.remove=0.5\n"
      "  espalier run runs/smollm2-135m-starter/recipe.yaml --until plan",
      {"--from", "--until", "--dry-run", "--device"},
-     RunCommand});
+     RunCommand,
+     /*many_processes=*/true});
 
 }  // namespace
 }  // namespace espalier

@@ -1,14 +1,16 @@
 #include "espalier/comm/share.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "espalier/core/error.h"
@@ -18,27 +20,29 @@ namespace {
 
 constexpr std::chrono::milliseconds kSignOfLife{500};  // well within any timeout, which counts in seconds
 
-enum State : int64_t { kWorking, kDone, kFailed };
-
-// Tells the others what rank 0 does, until it is done.
+// Tells the others that this rank works, until all of them are done or one has failed.
 class Signs {
  public:
   explicit Signs(Comm& comm) : comm_(comm), thread_([this] { Run(); }) {}
-  ~Signs() { Stop(kFailed); }
+  ~Signs() { Stop(State::kFailed); }
   Signs(const Signs&) = delete;
   Signs& operator=(const Signs&) = delete;
 
-  // Throws what the exchange threw.
+  // Waits for the others. Throws what the exchange threw, or that another rank failed.
   void Finish() {
-    Stop(kDone);
+    Stop(State::kDone);
     if (error_) std::rethrow_exception(error_);
+    if (failed_)
+      throw IoError(fmt::format("rank {}: another rank stopped with a mistake, which it has told", comm_.rank()));
   }
 
  private:
+  enum class State { kWorking, kDone, kFailed };
+
   void Stop(State state) {
     {
       const std::scoped_lock lock(mutex_);
-      if (state_ == kWorking) state_ = state;
+      if (state_ == State::kWorking) state_ = state;
     }
     changed_.notify_all();
     if (thread_.joinable()) thread_.join();
@@ -46,12 +50,16 @@ class Signs {
 
   void Run() {
     try {
-      for (State told = kWorking; told == kWorking;) {
+      for (bool all_done = false; !all_done && !failed_;) {
         std::unique_lock lock(mutex_);
-        changed_.wait_for(lock, kSignOfLife, [this] { return state_ != kWorking; });
-        told = state_;
+        changed_.wait_for(lock, kSignOfLife, [this] { return state_ != State::kWorking; });
+        const State own = state_;
         lock.unlock();
-        comm_.Broadcast(at::full({1}, static_cast<int64_t>(told), at::kLong), 0);
+        const at::Tensor counts =
+            at::tensor({own == State::kWorking ? 1 : 0, own == State::kFailed ? 1 : 0}, at::kLong);
+        comm_.AllReduce(counts);
+        all_done = counts[0].item<int64_t>() == 0;
+        failed_ = counts[1].item<int64_t>() > 0;
       }
     } catch (...) {
       error_ = std::current_exception();
@@ -61,7 +69,8 @@ class Signs {
   Comm& comm_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  State state_ = kWorking;
+  State state_ = State::kWorking;
+  bool failed_ = false;  // of the thread; read when it has ended
   std::exception_ptr error_;
   std::thread thread_;  // last: it uses the others
 };
@@ -90,17 +99,27 @@ at::Tensor GatherRows(Comm& comm, const at::Tensor& own) {
   return at::cat(parts);
 }
 
-void OnLeader(Comm& comm, const std::function<void()>& work) {
+void WorkTogether(Comm& comm, const std::function<void()>& work) {
   if (comm.size() == 1) return work();
-  if (comm.Leads()) {
-    Signs signs(comm);
-    work();
-    return signs.Finish();
-  }
-  const at::Tensor told = at::empty({1}, at::kLong);
-  do comm.Broadcast(told, 0);
-  while (told.item<int64_t>() == kWorking);
-  if (told.item<int64_t>() == kFailed) throw IoError("rank 0 stopped with a mistake, which it has told");
+  Signs signs(comm);
+  work();
+  signs.Finish();
+}
+
+void OnLeader(Comm& comm, const std::function<void()>& work) {
+  WorkTogether(
+      comm, comm.Leads() ? work : [] {});
+}
+
+RankFolder::RankFolder(const Comm& comm, std::filesystem::path folder)
+    : temporary_(!comm.Leads()), path_(std::move(folder)) {
+  if (temporary_)
+    path_ = std::filesystem::temp_directory_path() / fmt::format("espalier-rank-{}-{}", comm.rank(), getpid());
+}
+
+RankFolder::~RankFolder() {
+  std::error_code ignored;
+  if (temporary_) std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace espalier

@@ -81,15 +81,23 @@ class Perplexity final : public Evaluator {
   at::Tensor Score(const EvaluationInput& input, const ScoredText& text) const {
     const at::NoGradGuard no_grad;
     Scored scored(input, Id());
-    ForEachBatch(
-        text, fmt::format("{} {}", input.model_name, Id()),
-        [&](const at::Tensor& rows, int64_t first) {
-          const at::Tensor tokens = rows.to(input.model.device());
-          const at::Tensor hidden = HiddenStates(input.model, tokens).slice(1, first - 1, -1);  // from the place before
-          return scored.Add(hidden.flatten(0, 1), tokens.slice(1, first).flatten());
-        },
-        input.comm);
-    return input.comm != nullptr ? GatherRows(*input.comm, scored.All()) : scored.All();
+    const auto score = [&] {
+      ForEachBatch(
+          text, fmt::format("{} {}", input.model_name, Id()),
+          [&](const at::Tensor& rows, int64_t first) {
+            const at::Tensor tokens = rows.to(input.model.device());
+            const at::Tensor hidden =
+                HiddenStates(input.model, tokens).slice(1, first - 1, -1);  // from the place before
+            return scored.Add(hidden.flatten(0, 1), tokens.slice(1, first).flatten());
+          },
+          input.comm);
+    };
+    if (input.comm == nullptr) {
+      score();
+      return scored.All();
+    }
+    WorkTogether(*input.comm, score);
+    return GatherRows(*input.comm, scored.All());
   }
 
   // One text through a cache that drops tokens, in chunks: nothing to divide, every rank does all of it.

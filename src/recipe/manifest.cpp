@@ -9,8 +9,12 @@
 
 namespace espalier {
 
-Manifest::Manifest(std::filesystem::path folder)
-    : path_(folder / "manifest.json"), json_(std::make_unique<Json>(Json::object())) {
+Manifest::Manifest(std::filesystem::path folder) : path_(folder / "manifest.json"), json_(std::make_unique<Json>()) {
+  Read();
+}
+
+void Manifest::Read() {
+  *json_ = Json::object();
   if (std::filesystem::exists(path_)) {
     try {
       *json_ = ReadJson(path_);

@@ -11,6 +11,7 @@ namespace espalier {
 class Manifest {
  public:
   explicit Manifest(std::filesystem::path folder);  // reads manifest.json when it is there
+  void Read();                                      // again: another process has written it
   ~Manifest();
 
   bool IsDone(const std::string& stage, const std::string& key) const;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "run_state.h"
@@ -42,7 +43,8 @@ class Runner {
       names.push_back(name);
     }
     if (Ends("evaluate") || options_.dry_run) return unfinished;
-    RunOutcome outcome = ReportStage(state_, names, leaks);
+    RunOutcome outcome = unfinished;
+    OnLeader(state_.comm(), [&] { outcome = ReportStage(state_, names, leaks); });
     if (!Ends("report")) ExportStage(state_, models.back().first, models.back().second);
     return outcome;
   }

@@ -1,5 +1,6 @@
 #include "run_state.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -13,6 +14,7 @@
 #include <set>
 
 #include "espalier/calibrate/windows.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/log.h"
@@ -77,10 +79,11 @@ fs::path PruneStep::Plan() const {
 RunState::RunState(const Recipe& recipe, const RunOptions& options, Sharing sharing)
     : recipe_(recipe),
       options_(options),
+      comm_(options.comm != nullptr ? options.comm : alone_.get()),
       sharing_(std::move(sharing)),
       device_(ParseDevice(recipe.Entry("").options.Text("device"))),
       folder_(RunFolder(recipe)),
-      lock_(std::make_unique<FileLock>(folder_ / ".lock")),
+      lock_(comm_->Leads() ? std::make_unique<FileLock>(folder_ / ".lock") : nullptr),
       manifest_(folder_) {
   if (!sharing_.inputs) sharing_.inputs = std::make_shared<InputCache>();
   SetThreads();
@@ -121,7 +124,7 @@ void RunState::MakeBase() {
                                       {"seed", seed()},
                                       {"libtorch", TORCH_VERSION},
                                       {"sources", SourceHash()}});
-  if (options_.dry_run) return;
+  if (options_.dry_run || !comm_->Leads()) return;
   WriteResolvedRecipe(recipe_, folder_);
   LogToFile(folder_ / "log.jsonl");
   manifest_.SetEnvironment({{"version", Version()},
@@ -215,8 +218,14 @@ bool RunState::Adopt(const std::string& stage, const std::string& key, const fs:
   return entry.has_value();
 }
 
+bool RunState::LeaderSays(bool yes) const {
+  const at::Tensor said = at::full({1}, yes ? 1 : 0, at::kLong);
+  comm_->Broadcast(said, 0);
+  return said.item<int64_t>() == 1;
+}
+
 std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output,
-                            const std::function<Json()>& body, Seeded seeded) {
+                            const std::function<Json()>& body, Seeded seeded, Ranks ranks) {
   Json base = *base_;
   if (seeded == Seeded::kNo) base.erase("seed");
   const std::string key = HashText(name + base.dump() + inputs.dump());
@@ -228,18 +237,27 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
     if (!sharing_.silent) LogInfo("{:<20} {}", name, done ? "finished, would be reused" : "would run");
     return key;
   }
-  if (done || Adopt(name, key, output)) {
+  comm_->RequireSame("key of the stage " + name, key);  // recipe, texts, model, sources: whatever it depends on
+  if (LeaderSays(done || (comm_->Leads() && Adopt(name, key, output)))) {
+    if (!comm_->Leads()) manifest_.Read();
     LogInfo("{:<20} {}", name, done ? "reused" : "shared");
     return key;
   }
   CheckInterrupt();
   ResetPeakMemory();
   const auto start = std::chrono::steady_clock::now();
-  const Json facts = body();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  manifest_.Record(name, key, seconds, facts);
-  if (IsShared(name, key)) sharing_.store->Store(name, key, output, manifest_.Entry(name));
-  LogInfo("{:<20} {}", name, FormatSeconds(seconds));
+  Json facts;
+  if (ranks == Ranks::kAll)
+    facts = body();
+  else
+    OnLeader(*comm_, [&] { facts = body(); });
+  if (comm_->Leads()) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    manifest_.Record(name, key, seconds, facts);
+    if (IsShared(name, key)) sharing_.store->Store(name, key, output, manifest_.Entry(name));
+    LogInfo("{:<20} {}", name, FormatSeconds(seconds));
+  }
+  if (LeaderSays(true) && !comm_->Leads()) manifest_.Read();  // now that it says so
   return key;
 }
 

@@ -34,6 +34,9 @@ struct Sharing {
 
 // Whether a stage's key has the seed in it. Evaluation draws nothing, so that runs with several seeds share it.
 enum class Seeded { kYes, kNo };
+// Who runs a stage's body where several processes run the recipe: rank 0 while the others wait, or all of them. Facts
+// and whatever stays are rank 0's.
+enum class Ranks { kFirst, kAll };
 
 // One of the equal shares in which prune.schedule takes the budget: calibrate, plan, prune, on what the step before
 // left.
@@ -84,7 +87,8 @@ class RunState {
   // Runs `body` unless this stage is finished under the key of `inputs`; `output` is what must be there then. Returns
   // the key, which later stages put into their inputs. `body` returns facts for the manifest.
   std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output,
-                    const std::function<Json()>& body, Seeded seeded = Seeded::kYes);
+                    const std::function<Json()>& body, Seeded seeded = Seeded::kYes, Ranks ranks = Ranks::kFirst);
+  Comm& comm() const { return *comm_; }
   bool asks_for_keys() const { return sharing_.silent; }
   bool IsFinished(const std::string& stage, const std::string& key) const { return manifest_.IsDone(stage, key); }
   // Of the stages so far, in order: stage and key, and those that have to be computed.
@@ -98,13 +102,16 @@ class RunState {
   void MakeBase();
   bool IsShared(const std::string& stage, const std::string& key) const;
   bool Adopt(const std::string& stage, const std::string& key, const std::filesystem::path& output);
+  bool LeaderSays(bool yes) const;  // what rank 0 passed, on every rank
 
   const Recipe& recipe_;
   RunOptions options_;
+  std::unique_ptr<Comm> alone_ = SingleProcess();
+  Comm* comm_;
   Sharing sharing_;
   at::Device device_;
   std::filesystem::path folder_;
-  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<FileLock> lock_;  // of rank 0
   Manifest manifest_;
   std::shared_ptr<Json> base_;
   std::map<std::string, Model> models_;  // that stages wrote

@@ -9,6 +9,7 @@
 #include "espalier/analyze/options.h"
 #include "espalier/calibrate/calibrate.h"
 #include "espalier/calibrate/windows.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/log.h"
@@ -87,9 +88,26 @@ Json CurveJson(const HealCurve& curve) {
 // From memory when the model is there, else block by block from its checkpoint: bitwise the same.
 Statistics CalibrateModel(RunState& state, const std::string& name, const at::Tensor& windows,
                           const CalibrateOptions& options) {
-  if (state.Holds(name)) return Calibrate(state.ModelNamed(name), windows, options);
+  if (state.Holds(name)) return CalibrateShare(state.ModelNamed(name), windows, options, state.comm());
   StreamedModel streamed(state.ModelPath(name), state.dtype(), state.device());
-  return Calibrate(streamed, windows, options);
+  return CalibrateShare(streamed, windows, options, state.comm());
+}
+
+// Each rank leaves its part beside the output; rank 0 merges them in the order of ranks.
+void CalibrateTogether(RunState& state, const std::string& name, const at::Tensor& windows,
+                       const CalibrateOptions& options, const fs::path& output) {
+  Comm& comm = state.comm();
+  if (comm.size() == 1) return SaveStatistics(CalibrateModel(state, name, windows, options), output);
+  const auto part = [&](int64_t rank) {
+    return output.parent_path() / fmt::format("{}.part-{}", output.filename().string(), rank);
+  };
+  WorkTogether(comm, [&] { SaveStatistics(CalibrateModel(state, name, windows, options), part(comm.rank())); });
+  OnLeader(comm, [&] {
+    Statistics all = LoadStatistics(part(0));
+    for (int64_t rank = 1; rank < comm.size(); ++rank) all.Merge(LoadStatistics(part(rank)));
+    SaveStatistics(all, output);
+    for (int64_t rank = 0; rank < comm.size(); ++rank) fs::remove(part(rank));
+  });
 }
 
 // `count` of the windows, or all where there are no more or count is 0.
@@ -287,13 +305,16 @@ std::string CalibrateStage(RunState& state, const PruneStep& step, const std::st
                        {"matmul", DtypeName(options.matmul)},
                        {"gradient_tokens", runs_backward ? options.gradient_tokens : 0},
                        {"gradient_targets", runs_backward ? LossTargetsName(options.targets.targets) : ""}};
-  return state.Stage(step.number == 1 ? "calibrate" : step.Stage("calibrate"), inputs, output, [&]() -> Json {
-    const at::Tensor windows = state.CalibrationWindows();
-    options.scratch = output.parent_path();
-    fs::create_directories(options.scratch);
-    SaveStatistics(CalibrateModel(state, step.Input(), windows, options), output);
-    return {{"tokens", windows.numel()}};
-  });
+  return state.Stage(
+      step.number == 1 ? "calibrate" : step.Stage("calibrate"), inputs, output,
+      [&]() -> Json {
+        const at::Tensor windows = state.CalibrationWindows();
+        options.scratch = output.parent_path();
+        fs::create_directories(options.scratch);
+        CalibrateTogether(state, step.Input(), windows, options, output);
+        return {{"tokens", windows.numel()}};
+      },
+      Seeded::kYes, Ranks::kAll);
 }
 
 std::string PlanStage(RunState& state, const PruneStep& step, const std::string& analyze_key,
@@ -404,6 +425,32 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
   return key;
 }
 
+namespace {
+
+// One evaluator, by all ranks where it divides its work: those after the first write to a folder that goes with them.
+void Evaluate(RunState& state, const RecipeEntry& entry, const std::string& model_name, const fs::path& folder,
+              Json& facts) {
+  const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
+  Comm& comm = state.comm();
+  const RankFolder own(comm, folder);
+  const auto run = [&](Comm* together) {
+    EvaluationInput input{
+        state.ModelNamed(model_name), state.tokenizer(), model_name, own.path(), std::nullopt, nullptr, together};
+    if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";
+    if (evaluator->NeedsBase() && model_name != "dense") input.base = &state.dense();
+    const Results results = evaluator->Run(input);
+    if (!comm.Leads()) return;
+    WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
+    facts[results.id] = results.metrics.empty() ? 0.0 : results.metrics.front().value;
+  };
+  if (evaluator->Shares() && comm.size() > 1)
+    run(&comm);
+  else
+    OnLeader(comm, [&] { run(nullptr); });
+}
+
+}  // namespace
+
 std::string EvaluateStage(RunState& state, const std::string& model_name, const std::string& model_key,
                           const std::string& dense_key) {
   const fs::path folder = state.folder() / "evaluate" / model_name;
@@ -421,22 +468,13 @@ std::string EvaluateStage(RunState& state, const std::string& model_name, const 
   return state.Stage(
       "evaluate." + model_name, inputs, folder,
       [&]() -> Json {
-        std::filesystem::create_directories(
-            folder);  // also when there is nothing to evaluate: the stage is finished then
+        fs::create_directories(folder);  // also when there is nothing to evaluate: the stage is finished then
         Json facts = Json::object();
-        EvaluationInput input{
-            state.ModelNamed(model_name), state.tokenizer(), model_name, folder, std::nullopt, nullptr};
-        if (model_name != "dense") input.dense = state.folder() / "evaluate" / "dense";
-        for (const RecipeEntry& entry : state.recipe().List("evaluate")) {
-          const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
-          if (evaluator->NeedsBase() && model_name != "dense") input.base = &state.dense();
-          const Results results = evaluator->Run(input);
-          WriteJson(folder / (results.id + ".json"), ResultsToJson(results));
-          facts[results.id] = results.metrics.empty() ? 0.0 : results.metrics.front().value;
-        }
+        for (const RecipeEntry& entry : state.recipe().List("evaluate"))
+          Evaluate(state, entry, model_name, folder, facts);
         return facts;
       },
-      Seeded::kNo);
+      Seeded::kNo, Ranks::kAll);
 }
 
 }  // namespace espalier

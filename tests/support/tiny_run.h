@@ -33,18 +33,24 @@ class TinyRun {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   std::filesystem::path Text() const { return folder_ / "text.txt"; }
 
-  // The folder of a run of what `settings` lay over these, up to the stage `until`.
-  std::filesystem::path Run(const std::string& name, const std::string& settings, const std::string& until) const {
+  // The file of a recipe: what `settings` lay over these.
+  std::filesystem::path Recipe(const std::string& name, const std::string& settings) const {
     const std::filesystem::path path = folder_ / (name + ".yaml");
     WriteFile(path,
               fmt::format("name: {}\nruns: {}\nthreads: 1\nmodel: {{path: {}}}\nanalyze: {{tokens: 64}}\ndata:\n"
                           "  calibration: {{path: {}, sequences: 4, length: 64}}\n{}",
                           name, folder_.path().string(), (folder_ / "model").string(), Text().string(), settings));
+    return path;
+  }
+
+  // The folder of its run, up to the stage `until`.
+  std::filesystem::path Run(const std::string& name, const std::string& settings, const std::string& until) const {
     RunOptions options;
     options.until = until;
-    RunRecipe(Recipe::Read(path, {}, RunSchema()), options);
+    RunRecipe(espalier::Recipe::Read(Recipe(name, settings), {}, RunSchema()), options);
     return folder_ / name;
   }
+  std::filesystem::path Folder(const std::string& name) const { return folder_ / name; }
 
  private:
   std::unique_ptr<Tokenizer> tokenizer_ =

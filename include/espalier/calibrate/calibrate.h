@@ -15,6 +15,8 @@
 
 namespace espalier {
 
+class Comm;
+
 struct CalibrateOptions {
   TokenWeighting tokens = TokenWeighting::kOrdinary;
   double outlier_ratio = 64;           // PrefixQuant's rule (arXiv 2410.05265): token-wise max |h| over its median
@@ -52,6 +54,11 @@ inline constexpr StatisticsNeed kStatisticsNeeds[] = {
 // once for the moments, once more for the gradients of activations and twice for those of weights, with bitwise the
 // same statistics.
 Statistics Calibrate(const BlockSource& source, const at::Tensor& windows, const CalibrateOptions& options);
+
+// The part of it that this rank of `comm` measures: parts merged in the order of ranks are the statistics of all
+// windows, but for rounding. Taylor sums cannot be merged: RecipeError when they are asked for of more than one rank.
+Statistics CalibrateShare(const BlockSource& source, const at::Tensor& windows, const CalibrateOptions& options,
+                          const Comm& comm);
 
 // NumericError naming block and site when a value is not finite.
 void CheckFinite(const at::Tensor& values, int64_t block, Site site);

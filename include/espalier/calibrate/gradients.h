@@ -28,11 +28,12 @@ std::string_view LossTargetsName(LossTargets targets);  // "drawn": what recipes
 LossTargets ParseLossTargets(std::string_view name);    // RecipeError with the nearest names
 const std::vector<std::string>& LossTargetsNames();
 
-// Targets of windows [B, T] of which the first is window `first_window` of all: drawn tokens depend on the seed, the
-// window's index and the place in it. output [B, T, C] of the last block -> [B, T - 1] int64.
+// Targets of windows [B, T] of which the first is window `first_window` of those at hand: drawn tokens depend on the
+// seed, the window's index among all and the place in it. output [B, T, C] of the last block -> [B, T - 1] int64.
 struct TargetRule {
   LossTargets targets = LossTargets::kText;
   uint64_t seed = 0;
+  int64_t before = 0;  // windows of all before those at hand
 };
 at::Tensor TargetsOf(const TargetRule& rule, const Model& model, const at::Tensor& output, const at::Tensor& ids,
                      int64_t first_window);

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 
 #include "espalier/comm/comm.h"
@@ -20,8 +21,25 @@ Share OwnShare(const Comm& comm, int64_t count);
 // tensors, alike but for their first size, which may be 0.
 at::Tensor GatherRows(Comm& comm, const at::Tensor& own);
 
-// Runs `work` on rank 0 while the others wait for it, however long it takes: signs of life pass between them meanwhile,
-// so `work` must not use `comm`. What it throws leaves rank 0 as it is and the others as an IoError that names rank 0.
+// Runs `work` on every rank and returns when all are done, however long the slowest takes: signs of life pass between
+// them meanwhile, so `work` must not use `comm`. What it throws on a rank leaves that rank as it is; the others finish
+// theirs and throw IoError.
+void WorkTogether(Comm& comm, const std::function<void()>& work);
+// The same with nothing to do but on rank 0.
 void OnLeader(Comm& comm, const std::function<void()>& work);
+
+// Where this rank writes what belongs to a result: rank 0 to `folder`, the others to one that goes with them.
+class RankFolder {
+ public:
+  RankFolder(const Comm& comm, std::filesystem::path folder);
+  ~RankFolder();
+  RankFolder(const RankFolder&) = delete;
+  RankFolder& operator=(const RankFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  bool temporary_;
+  std::filesystem::path path_;
+};
 
 }  // namespace espalier

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "espalier/comm/comm.h"
 #include "espalier/recipe/recipe.h"
 #include "espalier/report/ci.h"
 
@@ -18,6 +19,9 @@ struct RunOptions {
   std::string from;      // stages from here on run again although nothing changed; empty: none
   std::string until;     // last stage that runs; empty: all
   bool dry_run = false;  // say what would run and stop
+  // The processes that run the recipe together, on one file system; null: this one alone. Rank 0 writes everything that
+  // stays; calibration and the evaluators that can divide their work over all.
+  Comm* comm = nullptr;
 };
 
 struct RunOutcome {
