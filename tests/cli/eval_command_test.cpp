@@ -1,9 +1,11 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "espalier/comm/comm.h"
@@ -73,6 +75,33 @@ TEST_F(SmolEvalOfManyProcesses, StopsWithAReasonAndNoResultWhenOneIsKilled) {
   EXPECT_EQ(ranks[0].code, 2);
   EXPECT_NE(ranks[0].err.find("another process ended or did not answer"), std::string::npos) << ranks[0].err;
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out" / "perplexity-wiki.test-strided.json"));
+}
+
+// What `launcher` before the command makes of two processes; skipped where `present` fails.
+class SmolEvalUnderLaunchers : public SmolEvalOfManyProcesses {
+ protected:
+  void GivesTheLossesOfOne(const std::string& present, const std::string& launcher) {
+    if (std::system((present + " > /dev/null 2>&1").c_str()) != 0) GTEST_SKIP() << "not here: " << present;
+    ASSERT_EQ(RunCommand(Arguments(folder_, "alone")).code, 0);
+    const std::string log = (folder_ / "log").string();
+    const std::string command =
+        fmt::format("cd {} && OMP_NUM_THREADS=1 {} {} {} > {} 2>&1", ESPALIER_SOURCE_DIR, launcher, ESPALIER_COMMAND,
+                    fmt::join(Arguments(folder_, "launched"), " "), log);
+    ASSERT_EQ(std::system(command.c_str()), 0) << ReadFile(log);
+    EXPECT_TRUE(at::equal(LoadLosses(folder_ / "launched", "perplexity-wiki.test-strided").each,
+                          LoadLosses(folder_ / "alone", "perplexity-wiki.test-strided").each));
+  }
+};
+
+TEST_F(SmolEvalUnderLaunchers, MpirunGivesTheLossesOfOne) {
+  GivesTheLossesOfOne("mpirun --version",
+                      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -n 2");
+}
+
+// torchrun is a module of torch, whose wheel setup installs without what it needs beside LibTorch.
+TEST_F(SmolEvalUnderLaunchers, TorchrunGivesTheLossesOfOne) {
+  GivesTheLossesOfOne("python3 -c 'import torch.distributed.run'",
+                      "python3 -m torch.distributed.run --no-python --nproc-per-node 2");
 }
 
 TEST(CommandsOfOneProcess, RefuseToBeStartedAsSeveral) {
