@@ -12,6 +12,7 @@
 
 #include "adamw.h"
 #include "checkpoints.h"
+#include "espalier/comm/share.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
@@ -21,6 +22,7 @@
 #include "local_phase.h"
 #include "metrics_log.h"
 #include "mixture.h"
+#include "sum_gradients.h"
 #include "teacher_cache.h"
 
 namespace espalier {
@@ -51,12 +53,13 @@ class Trainer {
           options.tokens, texts_.size(), options.length, options.batch));
     CheckTeacher();
     CheckPositions();
+    CheckProcesses();
     if (options.teacher_cache) cache_.emplace(TeacherFolder(state_), *teacher_, options.token, options.matmul);
     rope_ = MakeRope(model_.config, options.length, model_.device(), model_.dtype());
   }
 
   HealCurve Run() {
-    const bool resumed = checkpoints_.Any();
+    const bool resumed = LeaderSays(checkpoints_.Any());
     if (resumed)
       Load();
     else if (options_.local_tokens > 0)
@@ -124,6 +127,25 @@ class Trainer {
                       teacher_->config.V, teacher_->config.C, model_.config.V, model_.config.C));
   }
 
+  bool Alone() const { return options_.comm == nullptr || options_.comm->size() == 1; }
+  bool Writes() const { return Alone() || options_.comm->Leads(); }
+  // What rank 0 passed, on every rank.
+  bool LeaderSays(bool yes) const {
+    if (Alone()) return yes;
+    const Tensor said = at::full({1}, yes ? 1 : 0, at::kLong);
+    options_.comm->Broadcast(said, 0);
+    return said.item<int64_t>() == 1;
+  }
+
+  void CheckProcesses() const {
+    if (Alone()) return;
+    if (options_.local_tokens > 0 || options_.teacher_cache)
+      throw RecipeError("heal: local_tokens and teacher_cache are for one process; leave them out, or start one");
+    if (options_.batch < options_.comm->size())
+      throw RecipeError(fmt::format("heal.batch: {} windows a step for {} processes; expected one for each at least",
+                                    options_.batch, options_.comm->size()));
+  }
+
   // States that predict, one a row: [B*(T-1), C].
   static Tensor Predicting(const Tensor& hidden) { return hidden.narrow(1, 0, hidden.size(1) - 1).flatten(0, 1); }
 
@@ -183,11 +205,11 @@ class Trainer {
     curve_.loss.push_back(value);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     tokens_per_second_ = static_cast<double>(tokens) / seconds.count();
-    metrics_->Add(step_, {{"tokens", static_cast<double>(step_ * tokens)},
-                          {"loss", value},
-                          {"learning_rate", rate},
-                          {"gradient_norm", norm},
-                          {"tokens_per_second", tokens_per_second_}});
+    Report({{"tokens", static_cast<double>(step_ * tokens)},
+            {"loss", value},
+            {"learning_rate", rate},
+            {"gradient_norm", norm},
+            {"tokens_per_second", tokens_per_second_}});
     ++step_;
     return "";
   }
@@ -206,39 +228,52 @@ class Trainer {
     saved_ = now;
   }
 
+  void Report(const Scalars& scalars) {
+    if (metrics_) metrics_->Add(step_, scalars);
+  }
+
   void OpenMetrics() {
     metrics_.reset();
+    if (!Writes()) return;
     metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
   }
 
   // To the last checkpoint, and from there at half the rate.
   void GoBack(const std::string& problem) {
     if (retries_ == options_.retries) throw NumericError(problem);
-    if (step_ == first_step_) checkpoints_.DropNewest();  // bad weights: an interrupted run saves unseen ones
+    if (step_ == first_step_ && Writes())
+      checkpoints_.DropNewest();  // bad weights: an interrupted run saves unseen ones
+    LeaderSays(true);             // now the others may read
     const int64_t retries = retries_ + 1;
     const double rate_share = rate_share_ / 2;
     for (const Trainable& trainable : trainables_) trainable.parameter.mutable_grad() = Tensor();
     Load();
     retries_ = retries;
     rate_share_ = rate_share;
+    if (!Alone()) options_.comm->Barrier();  // the others have read
     Save();
     OpenMetrics();  // without the steps that come again
     LogWarning("{}; back to step {}, at {} of the rate (retry {} of {})", problem, step_, rate_share_, retries_,
                options_.retries);
   }
 
-  // Adds up the gradients of the mean loss over a batch, a part of it at a time; that loss.
+  // Adds up the gradients of the mean loss over a batch, a part of it at a time, over all ranks; that loss.
   double Backward(const std::vector<int64_t>& batch) const {
     const int64_t rows = std::ssize(batch), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
+    const Share own = Alone() ? Share{0, rows} : OwnShare(*options_.comm, rows);
     Tensor sum;
-    for (int64_t row = 0; row < rows; row += most) {
-      const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, rows));
+    for (int64_t row = own.first; row < own.end; row += most) {
+      const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, own.end));
       const Tensor ids = texts_.Windows(part).to(model_.device());
       const Tensor loss = Loss(part, ids) * (static_cast<double>(part.size()) / static_cast<double>(rows));
       loss.backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
-    return sum.item<double>();
+    if (Alone()) return sum.item<double>();
+    SumGradients(*options_.comm, trainables_);
+    const Tensor total = sum.to(at::kCPU, at::kDouble).reshape({1});
+    options_.comm->AllReduce(total);
+    return total.item<double>();
   }
 
   bool IsTimeToValidate() const {
@@ -258,7 +293,7 @@ class Trainer {
     if (!std::isfinite(loss)) return Problem(fmt::format("the held-out loss is {:.3f}", loss));
     curve_.validation_tokens.push_back(tokens);
     curve_.validation_loss.push_back(loss);
-    metrics_->Add(step_, {{"validation_loss", curve_.validation_loss.back()}});
+    Report({{"validation_loss", curve_.validation_loss.back()}});
     if (options_.keep == "best" && BestValidation() + 1 == std::ssize(curve_.validation_loss)) KeepAsBest();
     return "";
   }
@@ -289,6 +324,7 @@ class Trainer {
   }
 
   void Save() const {
+    if (!Writes()) return;
     NamedTensors tensors = best_;
     optimizer_.SaveTo(tensors);
     tensors["retries"] = at::tensor(std::vector<int64_t>{retries_}, at::kLong);

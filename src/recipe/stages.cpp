@@ -401,9 +401,10 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
   const fs::path unfinished =
       state.folder() / fmt::format("heal-{}.safetensors", HashText(state.base().dump() + inputs.dump()).substr(0, 16));
   bool finished = false;
-  const std::string key = state.Stage("heal", inputs, state.ModelPath("healed"), [&]() -> Json {
-    const HealOptions options = HealOptionsFrom(entry.options, state.seed(), state.device());
-    RemoveHealingStates(state.folder(), unfinished);
+  const auto body = [&]() -> Json {
+    HealOptions options = HealOptionsFrom(entry.options, state.seed(), state.device());
+    options.comm = &state.comm();
+    OnLeader(state.comm(), [&] { RemoveHealingStates(state.folder(), unfinished); });
     std::vector<TrainingText> training;
     for (const HealingText& text : state.HealingTexts())
       training.push_back({text.corpus != nullptr
@@ -413,14 +414,17 @@ std::string HealStage(RunState& state, const std::string& prune_key) {
     const HealResult healed =
         Heal(state.ModelNamed("pruned"), training, *Registry<HealingMethod>::Create(entry.name, entry.options), options,
              unfinished, options.NeedsTeacher() ? &state.dense() : nullptr);
-    WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
-    SaveAndReload(state, healed.model, "healed");
-    finished = true;
+    OnLeader(state.comm(), [&] {
+      WriteJson(state.folder() / "heal.json", CurveJson(healed.curve));
+      SaveAndReload(state, healed.model, "healed");
+      finished = true;
+    });
     Json facts = {{"steps", healed.curve.loss.size()}};
     if (!healed.curve.validation_loss.empty())
       facts["validation_loss"] = {healed.curve.validation_loss.front(), healed.curve.validation_loss.back()};
     return facts;
-  });
+  };
+  const std::string key = state.Stage("heal", inputs, state.ModelPath("healed"), body, Seeded::kYes, Ranks::kAll);
   if (finished) RemoveHealingStates(state.folder(), {});  // only now that the manifest has the stage
   return key;
 }

@@ -116,6 +116,45 @@ TEST_F(RunOfManyProcesses, EndsAllOfThemWhenOneIsKilledAndGoesOnWhenStartedAgain
             ReadJson(run_.Folder("whole") / "plan.json").at("blocks"));
 }
 
+class HealByManyProcesses : public RunOfManyProcesses {
+ protected:
+  fs::path Recipe(const std::string& name, const std::string& more = "") const {
+    return run_.Recipe(name, "  healing: {path: " + run_.Text().string() +
+                                 "}\nprune:\n  score: magnitude\n  budget: {remove: 0.3}\n  compensate: none\n"
+                                 "heal: {method: full, tokens: 6144, length: 64, batch: 4, learning_rate: 0.001, "
+                                 "validation_windows: 2, matmul: float32" +
+                                 more + "}\nallow_leak: true\n");
+  }
+  Json Healed(size_t ranks, const std::string& name) const {
+    const std::vector<std::string> command = {"run", Recipe(name).string(), "--until", "heal"};
+    for (const Outcome& rank : RunRanks(std::vector<std::vector<std::string>>(ranks, command)))
+      EXPECT_EQ(rank.code, 0) << rank.err;
+    return ReadJson(run_.Folder(name) / "heal.json");
+  }
+};
+
+TEST_F(HealByManyProcesses, HasTheLossesOfOneWithTheSameBatch) {
+  const Json one = Healed(1, "one");
+  ASSERT_EQ(one.at("loss").size(), 24U);
+  EXPECT_LT(one.at("loss").back().get<double>(), one.at("loss").front().get<double>() - 0.1);  // something was learned
+  for (const size_t ranks : {2, 4}) {
+    const Json many = Healed(ranks, fmt::format("of-{}", ranks));
+    for (const char* curve : {"loss", "validation_loss"}) {
+      ASSERT_EQ(many.at(curve).size(), one.at(curve).size());
+      for (size_t i = 0; i < one.at(curve).size(); ++i)
+        EXPECT_NEAR(many.at(curve)[i].get<double>(), one.at(curve)[i].get<double>(), 1e-4) << curve << " " << i;
+    }
+  }
+}
+
+TEST_F(HealByManyProcesses, NeedsAWindowAStepForEachOfThem) {
+  const std::vector<std::string> command = {"run", Recipe("few").string(), "heal.batch=1", "--until", "heal"};
+  for (const Outcome& rank : RunRanks({command, command})) {
+    EXPECT_EQ(rank.code, 2);
+    EXPECT_NE(rank.err.find("1 windows a step for 2 processes"), std::string::npos) << rank.err;
+  }
+}
+
 TEST_F(RunOfManyProcesses, RefusesTaylorSumsWhichCannotBeMerged) {
   for (const Outcome& rank :
        RunRanks({{"run", Recipe("taylor", "taylor").string()}, {"run", Recipe("taylor", "taylor").string()}})) {

@@ -13,6 +13,8 @@
 
 namespace espalier {
 
+class Comm;
+
 struct HealOptions {
   int64_t tokens = 0;               // to train on; steps = tokens / (batch * length)
   int64_t batch = 4;                // windows a step
@@ -47,6 +49,10 @@ struct HealOptions {
   // Before that, each block alone on so many tokens, fitted to the dense model's block; 0: not.
   int64_t local_tokens = 0;
   double local_rate = 1e-4;  // peak
+  // The processes that train together; null: this one alone. Each takes its share of a step's windows, gradients are
+  // added up, and rank 0 alone writes: the losses are those of one process but for rounding. RecipeError for
+  // local_tokens and teacher_cache, which are one process's, and for fewer windows a step than processes.
+  Comm* comm = nullptr;
   bool LearnsFromTeacher() const { return token.logits > 0 || hidden > 0; }
   bool NeedsTeacher() const { return LearnsFromTeacher() || local_tokens > 0; }
 };
