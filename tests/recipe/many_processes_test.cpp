@@ -147,6 +147,24 @@ TEST_F(HealByManyProcesses, HasTheLossesOfOneWithTheSameBatch) {
   }
 }
 
+TEST_F(HealByManyProcesses, GoesOnFromTheCheckpointOfTheFirstWhenOneWasKilled) {
+  const Json whole = Healed(2, "whole");
+  const std::vector<std::string> command = {"run", Recipe("killed", ", save_seconds: 0").string(), "--until", "heal"};
+  const fs::path folder = run_.Folder("killed");
+  const auto saved = [&] {
+    if (!fs::exists(folder)) return false;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (const std::string name = entry.path().filename(); name.starts_with("heal-") && name.ends_with(".safetensors"))
+        return true;
+    return false;
+  };
+  const std::vector<Outcome> killed = RunRanks({command, command}, saved);
+  EXPECT_EQ(killed[1].code, 128 + 9);
+  EXPECT_EQ(killed[0].code, 2) << killed[0].err;
+  for (const Outcome& rank : RunRanks({command, command})) EXPECT_EQ(rank.code, 0) << rank.err;
+  EXPECT_EQ(ReadJson(folder / "heal.json").at("loss"), whole.at("loss"));  // to the bit
+}
+
 TEST_F(HealByManyProcesses, NeedsAWindowAStepForEachOfThem) {
   const std::vector<std::string> command = {"run", Recipe("few").string(), "heal.batch=1", "--until", "heal"};
   for (const Outcome& rank : RunRanks({command, command})) {
