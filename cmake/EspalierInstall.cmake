@@ -18,6 +18,14 @@ install(FILES "${PROJECT_BINARY_DIR}/EspalierConfig.cmake" "${PROJECT_BINARY_DIR
   "${PROJECT_SOURCE_DIR}/cmake/EspalierTorch.cmake" DESTINATION "${_package}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" "${PROJECT_SOURCE_DIR}/NOTICE" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
+# The licences of what is compiled in or linked, as the packages of this machine state them.
+foreach(_licensed IN ITEMS libspdlog-dev libfmt-dev libtbb-dev libboost1.74-dev libboost-program-options1.74-dev libyaml-cpp-dev
+    nlohmann-json3-dev libpcre2-dev libicu-dev libpugixml-dev libssl-dev libgloo-dev)
+  if(EXISTS "/usr/share/doc/${_licensed}/copyright")
+    install(FILES "/usr/share/doc/${_licensed}/copyright" DESTINATION "${CMAKE_INSTALL_DOCDIR}/third-party" RENAME "${_licensed}")
+  endif()
+endforeach()
+
 # What the command says of itself.
 set(_made "${PROJECT_BINARY_DIR}/made")
 foreach(_target IN ITEMS "manual|espalier.1" "completion bash|espalier.bash" "completion zsh|_espalier")
@@ -39,9 +47,9 @@ if(ESPALIER_BUNDLE_TORCH)
   file(GLOB _torch_libraries "${ESPALIER_TORCH_ROOT}/lib/libtorch_cpu.so*" "${ESPALIER_TORCH_ROOT}/lib/libc10.so*"
     "${ESPALIER_TORCH_ROOT}/lib/libgomp*.so*" "${ESPALIER_TORCH_ROOT}/lib/libshm.so*")
   install(PROGRAMS ${_torch_libraries} DESTINATION "${CMAKE_INSTALL_LIBDIR}/espalier")
-  file(GLOB _torch_notices "${ESPALIER_TORCH_ROOT}/../torch-*.dist-info/licenses/*" "${ESPALIER_TORCH_ROOT}/../torch-*.dist-info/LICENSE"
-    "${ESPALIER_TORCH_ROOT}/../torch-*.dist-info/NOTICE")
-  install(FILES ${_torch_notices} DESTINATION "${CMAKE_INSTALL_DOCDIR}/torch")
+  # The wheel keeps its own licence and those of what it contains in a folder.
+  file(GLOB _torch_notices "${ESPALIER_TORCH_ROOT}/../torch-*.dist-info/licenses")
+  install(DIRECTORY ${_torch_notices} DESTINATION "${CMAKE_INSTALL_DOCDIR}/third-party/torch")
 endif()
 
 # cpack -G TGZ or -G DEB, in the build folder.

@@ -78,7 +78,7 @@ setup_state() {
   local torch
   torch=$(find_torch) || exit 1
   [ -n "$torch" ] || return 0
-  cat "$root/scripts/setup" "$root/scripts/common.sh" "$root/scripts/packages.txt" | sha256sum
+  cat "$root/scripts/setup" "$root/scripts/common.sh" "$root/scripts/packages.txt" "$root"/scripts/pinned/* | sha256sum
   printf 'torch %s %s\n' "$torch" "$(torch_version "$torch")"
   printf 'model %s\n' "$(stat -L -c '%s %Y' "$model_file" 2>/dev/null || echo none)"
 }

@@ -67,10 +67,11 @@ Request ParseRequest(const Texts& arguments) {
   request.plan = parsed["plan"].as<std::string>();
   request.out = parsed["out"].as<std::string>();
   if (request.out.empty()) request.out = fs::path("runs/analyze") / ModelName(request.models.back());
-  if (request.length < request.options.sink_length || request.tokens < request.length)
-    throw RecipeError(
-        fmt::format("analyze: {} tokens in windows of {}; expected at least one window of {} (sink_length)",
-                    request.tokens, request.length, request.options.sink_length));
+  const int64_t least = std::max(request.options.sink_length, request.vocabulary ? kPrefix : 1);
+  if (request.length < least || request.tokens < request.length)
+    throw RecipeError(fmt::format("analyze: {} tokens in windows of {}; expected at least one window of {}{}",
+                                  request.tokens, request.length, least,
+                                  least == request.options.sink_length ? " (sink_length)" : ""));
   return request;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 
 namespace espalier {
 namespace {
@@ -88,7 +89,7 @@ std::vector<std::string> Positional(const po::variables_map& parsed) {
 }
 
 std::string ModelName(const std::filesystem::path& path) {
-  const std::filesystem::path last = path.filename().empty() ? path.parent_path() : path;
+  const std::filesystem::path last = WithoutSlash(path);
   return last.extension() == ".gguf" ? last.stem().string() : last.filename().string();
 }
 

@@ -8,6 +8,7 @@
 #include <torch/headeronly/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +19,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/files.h"
 #include "espalier/core/hash.h"
+#include "espalier/core/memory.h"
 #include "espalier/core/version.h"
 #include "espalier/model/precision.h"
 
@@ -72,8 +74,11 @@ Check Threads() {
 }
 
 Check Memory() {
-  const auto available = static_cast<double>(MemoryOf("MemAvailable:"));
-  const std::string found = fmt::format("{:.1f} GiB available", available / kGiB);
+  const auto free = static_cast<double>(MemoryOf("MemAvailable:"));
+  const auto limit = static_cast<double>(GroupMemoryLimit().value_or(0));
+  const double available = limit > 0 ? std::min(free, limit) : free;
+  const std::string found = fmt::format("{:.1f} GiB available{}", available / kGiB,
+                                        available < free ? ", the limit of the control group" : "");
   if (available > 0 && available < 3 * kGiB)
     return {Finding::kWarning, "memory", found, "SmolLM2-135M needs 3 GiB from calibration to healing"};
   return {Finding::kFine, "memory", found};

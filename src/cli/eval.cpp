@@ -8,6 +8,7 @@
 #include "espalier/cli/command.h"
 #include "espalier/comm/share.h"
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 #include "espalier/core/hash.h"
 #include "espalier/core/log.h"
 #include "espalier/evaluate/compare.h"
@@ -82,7 +83,9 @@ int EvalCommand(const std::vector<std::string>& arguments) {
                                     evaluator->Id()));
   LoadShapes(path, at::kFloat);  // a family that is not supported is the first thing to say
   const auto comm = MeetOthers("eval", arguments);
-  comm->RequireSame("SHA-256 of " + path.string(), comm->size() > 1 ? HashPath(path) : "");
+  std::string hash;
+  if (comm->size() > 1) WorkTogether(*comm, [&] { hash = HashPath(path); });
+  comm->RequireSame("SHA-256 of " + path.string(), hash);
   const auto tokenizer = Tokenizer::Open(path);
   std::optional<Evaluation> baseline;
   if (parsed.count("against") > 0) {
@@ -94,13 +97,15 @@ int EvalCommand(const std::vector<std::string>& arguments) {
     return LoadModel(from, ParseDtype(parsed["dtype"].as<std::string>()),
                      ParseDevice(parsed["device"].as<std::string>()));
   };
-  const Model model = load(path);
-  std::optional<Model> base;
-  if (parsed.count("base") > 0) base = load(parsed["base"].as<std::string>());
+  std::optional<Model> model, base;
+  WorkTogether(*comm, [&] {
+    model = load(path);
+    if (parsed.count("base") > 0) base = load(parsed["base"].as<std::string>());
+  });
   const RankFolder folder(*comm, parsed["out"].as<std::string>());
   const fs::path& out = folder.path();
   const Evaluation head =
-      Evaluate(suite, model, base ? &*base : nullptr, *tokenizer, path.filename().string(), out, *comm);
+      Evaluate(suite, *model, base ? &*base : nullptr, *tokenizer, WithoutSlash(path).filename().string(), out, *comm);
   if (!comm->Leads()) return kExitPass;
   if (parsed.count("baseline") > 0) {
     SaveEvaluation(head, parsed["baseline"].as<std::string>());

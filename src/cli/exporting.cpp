@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
+#include "espalier/core/json.h"
 #include "espalier/recipe/recipe.h"
 #include "espalier/recipe/schema.h"
 
@@ -17,9 +20,12 @@ bool IsRun(const fs::path& folder) {
   return fs::is_regular_file(folder / "recipe.yaml") && fs::is_regular_file(folder / "manifest.json");
 }
 
+// The last model that the run's stages made; `healed` may be what an earlier recipe left there.
 fs::path ModelOfRun(const fs::path& run) {
+  const Json stages = ReadJson(run / "manifest.json").value("stages", Json::object());
+  const bool heals = Recipe::Read(run / "recipe.yaml", {}, RunSchema()).Has("heal") && stages.contains("heal");
   for (const char* name : {"healed", "pruned"})
-    if (fs::is_regular_file(run / name / "config.json")) return run / name;
+    if ((heals || name != std::string("healed")) && fs::is_regular_file(run / name / "config.json")) return run / name;
   throw IoError(
       fmt::format("{}: a run without a pruned model; run espalier run {}/recipe.yaml", run.string(), run.string()));
 }
@@ -28,7 +34,7 @@ fs::path ModelOfRun(const fs::path& run) {
 
 ExportSource ResolveExportSource(const fs::path& path, const std::optional<fs::path>& tokenizer) {
   ExportSource source;
-  const fs::path whole = path.filename().empty() ? path.parent_path() : path;
+  const fs::path whole = WithoutSlash(path);
   if (IsRun(whole))
     source.run = whole;
   else if (IsRun(whole.parent_path()))

@@ -106,7 +106,7 @@ int InterveneCommand(const std::vector<std::string>& arguments) {
   const at::Tensor analyzed =
       PackWindows(*tokenizer, ReadCorpus({"eval/data/c4/c4-sample.jsonl", 0, 200}), tokens / kLength, kLength, 0);
   AnalyzeOptions options;
-  const std::string name = path.filename().string();
+  const std::string name = WithoutSlash(path).filename().string();
   if (interventions.empty()) interventions = DefaultInterventions(Analyze(model, analyzed, options, name));
   const Ablation ablation = RunAblation(model, interventions, texts, analyzed, options, name);
   std::filesystem::path out = parsed["out"].as<std::string>();

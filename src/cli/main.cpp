@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <new>
 
 #include "espalier/cli/command.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
+#include "espalier/core/signals.h"
 #include "espalier/core/version.h"
 #include "processes.h"
 
@@ -112,19 +112,17 @@ int Main(int argc, char** argv) {
   try {
     CatchSignals();
     KeepFreedMemory();
+    FailBeyondGroupLimit();
     return Dispatch({argv + 1, argv + argc});
   } catch (const Interrupted& stop) {
     return Fail(kExitInterrupted, stop.what());
   } catch (const Error& error) {
     return Fail(kExitUsage, error.what());
-  } catch (const std::bad_alloc&) {
-    return Fail(kExitUsage, kOutOfMemory);
   } catch (const c10::Error& error) {
-    const std::string text = error.what_without_backtrace();
-    if (text.find("allocate memory") != std::string::npos || text.find("out of memory") != std::string::npos)
-      return Fail(kExitUsage, kOutOfMemory);
-    return Fail(kExitInternal, fmt::format("LibTorch: {}; please report this", text));
+    if (IsOutOfMemory(error)) return Fail(kExitUsage, kOutOfMemory);
+    return Fail(kExitInternal, fmt::format("LibTorch: {}; please report this", error.what_without_backtrace()));
   } catch (const std::exception& error) {
+    if (IsOutOfMemory(error)) return Fail(kExitUsage, kOutOfMemory);
     return Fail(kExitInternal, fmt::format("{}; please report this", error.what()));
   }
 }

@@ -30,13 +30,16 @@ std::string Reason(const std::exception& error) {
 }
 
 // Runs an exchange, which blocks; turns what it throws into our one line.
+constexpr const char* kStartAgain =
+    "start the run again; where processes are healthy and slow, raise ESPALIER_COMM_TIMEOUT";
+constexpr const char* kChoosePort = "check the address; where another job uses the port, set MASTER_PORT to a free one";
+
 template <class Action>
-void Exchange(const Launch& launch, const char* what, const Action& action) {
+void Exchange(const Launch& launch, const std::string& what, const Action& action, const char* advice = kStartAgain) {
   try {
     action();
   } catch (const std::exception& error) {
-    throw IoError(fmt::format("rank {} of {}: {}: another process ended or did not answer ({}); start the run again",
-                              launch.rank, launch.size, what, Reason(error)));
+    throw IoError(fmt::format("rank {} of {}: {} ({}); {}", launch.rank, launch.size, what, Reason(error), advice));
   }
 }
 
@@ -45,7 +48,7 @@ class GlooTransfer final : public Transfer {
   GlooTransfer(Launch launch, c10::intrusive_ptr<c10d::Work> work)
       : launch_(std::move(launch)), work_(std::move(work)) {}
   void Wait() override {
-    Exchange(launch_, "all_reduce", [&] { work_->wait(); });
+    Exchange(launch_, "all_reduce: another process ended or did not answer", [&] { work_->wait(); });
   }
 
  private:
@@ -62,17 +65,19 @@ class Gloo final : public Comm {
   std::unique_ptr<Transfer> StartAllReduce(const at::Tensor& tensor) override {
     c10::intrusive_ptr<c10d::Work> work;
     std::vector<at::Tensor> tensors = {tensor};
-    Exchange(launch_, "all_reduce", [&] { work = group_->allreduce(tensors); });
+    Exchange(launch_, "all_reduce: another process ended or did not answer",
+             [&] { work = group_->allreduce(tensors); });
     return std::make_unique<GlooTransfer>(launch_, std::move(work));
   }
   void Broadcast(const at::Tensor& tensor, int64_t root) override {
     std::vector<at::Tensor> tensors = {tensor};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    Exchange(launch_, "broadcast", [&] { group_->broadcast(tensors, options)->wait(); });
+    Exchange(launch_, "broadcast: another process ended or did not answer",
+             [&] { group_->broadcast(tensors, options)->wait(); });
   }
   void Barrier() override {
-    Exchange(launch_, "barrier", [&] { group_->barrier()->wait(); });
+    Exchange(launch_, "barrier: another process ended or did not answer", [&] { group_->barrier()->wait(); });
   }
 
  private:
@@ -108,12 +113,13 @@ bool ManyProcesses() {
 
 std::unique_ptr<Comm> ConnectGloo(const Launch& launch, std::chrono::seconds timeout) {
   c10::intrusive_ptr<ProcessGroupGloo> group;
-  Exchange(launch, fmt::format("meeting at {}:{}", launch.address, launch.port).c_str(), [&] {
+  const auto meet = [&] {
     auto options = ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(NetworkDevice(launch));
     group = c10::make_intrusive<ProcessGroupGloo>(MeetingPlace(launch, timeout), static_cast<int>(launch.rank),
                                                   static_cast<int>(launch.size), options);
-  });
+  };
+  Exchange(launch, fmt::format("no meeting at {}:{}", launch.address, launch.port), meet, kChoosePort);
   return std::make_unique<Gloo>(launch, std::move(group));
 }
 

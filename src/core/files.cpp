@@ -43,27 +43,44 @@ void FlushFolderOf(const fs::path& path) {
   ::close(descriptor);
 }
 
-// What a killed process left behind for `path`: named for it, and its process is gone.
-void RemoveLeftovers(const fs::path& path) {
-  const fs::path folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    for (const char* part : {".tmp-", ".old-"}) {
-      const std::string prefix = "." + path.filename().string() + part;
-      if (!name.starts_with(prefix)) continue;
-      const pid_t process = static_cast<pid_t>(std::atoi(name.c_str() + prefix.size()));
-      if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) fs::remove_all(entry.path(), ignored);
-    }
-  }
+// Whether the name is `prefix` and the number of a process that is gone.
+bool IsOfAnother(const std::string& name, const std::string& prefix) {
+  if (!name.starts_with(prefix)) return false;
+  const pid_t process = static_cast<pid_t>(std::atoi(name.c_str() + prefix.size()));
+  return process > 0 && ::kill(process, 0) != 0 && errno == ESRCH;
 }
 
-// One name for each process, so that two of them never write the same temporary file.
-fs::path TemporaryFor(const fs::path& path) {
-  return path.parent_path() / fmt::format(".{}.tmp-{}", path.filename().string(), ::getpid());
+// Two names change places. False where the file system cannot.
+bool ExchangeNames(const fs::path& a, const fs::path& b) {
+#if defined(RENAME_EXCHANGE)
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+#else
+  return a.empty() && b.empty();
+#endif
 }
 
 }  // namespace
+
+fs::path WithoutSlash(const fs::path& path) {
+  return path.filename().empty() && path.has_parent_path() ? path.parent_path() : path;
+}
+
+fs::path TemporaryFor(const fs::path& path, std::string_view suffix) {
+  return path.parent_path() / fmt::format(".{}.tmp-{}{}", path.filename().string(), ::getpid(), suffix);
+}
+
+void RemoveLeftovers(const fs::path& path) {
+  const fs::path folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
+  const std::string hidden = "." + path.filename().string();
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    // The last: a temporary file of a temporary file.
+    if (IsOfAnother(name, hidden + ".tmp-") || IsOfAnother(name, hidden + ".old-") ||
+        IsOfAnother(name, "." + hidden + ".tmp-"))
+      fs::remove_all(entry.path(), ignored);
+  }
+}
 
 RandomAccessFile::RandomAccessFile(fs::path path) : path_(std::move(path)) {
   descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -153,7 +170,7 @@ void AtomicFile::Commit() {
   FlushFolderOf(path_);
 }
 
-AtomicFolder::AtomicFolder(fs::path path) : path_(std::move(path)), temporary_(TemporaryFor(path_)) {
+AtomicFolder::AtomicFolder(fs::path path) : path_(WithoutSlash(path)), temporary_(TemporaryFor(path_)) {
   std::error_code error;
   RemoveLeftovers(path_);
   fs::remove_all(temporary_, error);
@@ -167,18 +184,28 @@ AtomicFolder::~AtomicFolder() {
 }
 
 void AtomicFolder::Commit() {
-  // A folder cannot be renamed over a full one: the old one steps aside first. A kill in between leaves no folder, and
-  // the stage that wrote it runs again.
-  const fs::path aside = path_.parent_path() / fmt::format(".{}.old-{}", path_.filename().string(), ::getpid());
+  // A folder cannot be renamed over a full one: the two change names, or the old one steps aside first.
   std::error_code error;
-  fs::remove_all(aside, error);
-  if (fs::exists(path_)) fs::rename(path_, aside, error);
-  if (error) throw IoError(fmt::format("{}: cannot replace the folder: {}", path_.string(), error.message()));
-  fs::rename(temporary_, path_, error);
-  if (error) throw IoError(fmt::format("{}: cannot rename the finished folder: {}", path_.string(), error.message()));
+  fs::path old;
+  if (fs::exists(path_) && ExchangeNames(temporary_, path_)) {
+    old = temporary_;
+  } else {
+    if (fs::exists(path_)) {
+      old = path_.parent_path() / fmt::format(".{}.old-{}", path_.filename().string(), ::getpid());
+      fs::remove_all(old, error);
+      fs::rename(path_, old, error);
+      if (error) throw IoError(fmt::format("{}: cannot replace the folder: {}", path_.string(), error.message()));
+    }
+    fs::rename(temporary_, path_, error);
+    if (error) {
+      std::error_code ignored;
+      if (!old.empty()) fs::rename(old, path_, ignored);
+      throw IoError(fmt::format("{}: cannot rename the finished folder: {}", path_.string(), error.message()));
+    }
+  }
   committed_ = true;
   FlushFolderOf(path_);
-  fs::remove_all(aside, error);
+  if (!old.empty()) fs::remove_all(old, error);
 }
 
 FileLock::FileLock(const fs::path& path) {

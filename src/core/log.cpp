@@ -8,18 +8,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "espalier/core/error.h"
+#include "espalier/core/signals.h"
 
 namespace espalier {
 namespace {
 
 constexpr double kPlainSeconds = 5;  // between progress lines where there is no terminal
 
-volatile std::sig_atomic_t interrupted = 0;
 Verbosity current_verbosity = Verbosity::kNormal;
 bool bars = false;
 bool bar_on_screen = false;
@@ -132,20 +131,6 @@ void Progress::Draw(bool last) {
   if (last ? seconds < kPlainSeconds : now - drawn_ < std::chrono::duration<double>(kPlainSeconds)) return;
   drawn_ = now;
   std::fputs(fmt::format("{}: {:.0f} %, {} {}\n", title_, 100 * share, time, note_).c_str(), stderr);
-}
-
-void CatchSignals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) {
-    if (interrupted != 0) std::_Exit(130);  // the second one means now
-    interrupted = 1;
-  };
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-void CheckInterrupt() {
-  if (interrupted != 0) throw Interrupted("interrupted; what is finished is kept, the same command goes on from there");
 }
 
 std::string FormatSeconds(double seconds) {

@@ -68,10 +68,14 @@ bool ReadFolder(const fs::path& folder, Evaluation& evaluation) {
   return !evaluation.results.empty();
 }
 
-// The last model of a run.
+// The last model of a run; what an earlier run of another recipe left in its folder is not in the manifest any more.
 fs::path LastModel(const fs::path& run) {
-  for (const char* model : {"healed", "pruned", "dense"})
-    if (fs::is_directory(run / "evaluate" / model)) return run / "evaluate" / model;
+  const fs::path manifest = run / "manifest.json";
+  const Json stages = fs::is_regular_file(manifest) ? ReadJson(manifest).value("stages", Json::object()) : Json();
+  for (const std::string model : {"healed", "pruned", "dense"}) {
+    const bool current = stages.is_null() || stages.contains("evaluate." + model);
+    if (current && fs::is_directory(run / "evaluate" / model)) return run / "evaluate" / model;
+  }
   return {};
 }
 

@@ -40,7 +40,14 @@ class Perplexity final : public Evaluator {
     CheckTokenizer(input.tokenizer, input.model);
     const PreparedText prepared = protocol_.Prepare(input.tokenizer);
     if (input.comm != nullptr) input.comm->RequireSame("SHA-256 of the text of " + Id(), prepared.corpus_sha256);
-    const at::Tensor nll = prepared.text.cache.Drops() ? Stream(input, prepared.text) : Score(input, prepared.text);
+    at::Tensor nll;
+    const auto stream = [&] { nll = Stream(input, prepared.text); };
+    if (!prepared.text.cache.Drops())
+      nll = Score(input, prepared.text);
+    else if (input.comm != nullptr)
+      WorkTogether(*input.comm, stream);
+    else
+      stream();
     SaveLosses(input.folder, Id(), {nll, prepared.text.documents});
     Results results;
     results.id = Id();

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 #include "espalier/model/load.h"
 
 namespace espalier {
@@ -14,7 +15,7 @@ namespace fs = std::filesystem;
 
 // "pruned.q8_0.gguf" or "pruned-hf" beside the model; of a run "export/..." in its folder.
 fs::path DefaultOut(const ExportSource& source, const ExportOptions& options) {
-  const fs::path last = source.model.filename().empty() ? source.model.parent_path() : source.model;
+  const fs::path last = WithoutSlash(source.model);
   const std::string stem = last.extension() == ".gguf" ? last.stem().string() : last.filename().string();
   const fs::path folder = source.run ? *source.run / "export" : last.parent_path();
   switch (options.form) {
@@ -57,10 +58,13 @@ int64_t ParseBytes(std::string_view text) {
 Exported ExportModel(const ExportSource& source, const ExportOptions& options) {
   LoadShapes(source.model, at::kFloat);  // a model that cannot be read is the first thing to say
   ExportOptions whole = options;
-  if (!whole.out) whole.out = DefaultOut(source, options);
+  whole.out = options.out ? WithoutSlash(*options.out) : DefaultOut(source, options);
   std::error_code error;
-  if (fs::equivalent(*whole.out, source.model, error))
-    throw RecipeError(fmt::format("export: {} is the model itself; choose another --out", whole.out->string()));
+  for (const auto& [path, what] : {std::pair(source.model, "the model itself"),
+                                   {source.tokenizer, "the tokenizer"},
+                                   {source.origin.value_or(source.model), "the model that it came from"}})
+    if (fs::equivalent(*whole.out, path, error))
+      throw RecipeError(fmt::format("export: {} is {}; choose another --out", whole.out->string(), what));
   return whole.form == ExportForm::kGguf ? ExportGguf(source, whole) : ExportFolder(source, whole);
 }
 

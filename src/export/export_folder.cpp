@@ -41,17 +41,21 @@ at::ScalarType OwnDtype(const ExportSource& source, const ExportOptions& options
   if (options.type) return ParseDtype(*options.type);
   const auto checkpoint = Checkpoint::Open(source.model);
   if (checkpoint->format() == CheckpointFormat::kGguf) return at::kFloat;
-  const Json& config = checkpoint->Config();
-  for (const char* key : {"dtype", "torch_dtype"})
-    if (config.contains(key) && config.at(key) == "bfloat16") return at::kBFloat16;
-  return at::kFloat;
+  // By what is stored and not by what config.json says of it. float16 becomes float32, which loses nothing.
+  const std::vector<std::string> names = checkpoint->Names();
+  const auto is_bfloat16 = [&](const std::string& name) {
+    return checkpoint->Bytes(name) == 2 * c10::multiply_integers(checkpoint->Shape(name)) &&
+           checkpoint->Read(name).scalar_type() == at::kBFloat16;
+  };
+  return std::all_of(names.begin(), names.end(), is_bfloat16) ? at::kBFloat16 : at::kFloat;
 }
 
 // Whoever may use the model must know under which terms, and how it was meant to be sampled from.
 void CopyCompanions(const ExportSource& source, const fs::path& folder) {
   for (const fs::path& from : {source.model, source.origin.value_or(source.model)}) {
     const fs::path beside = fs::is_directory(from) ? from : from.parent_path();
-    for (const auto& entry : fs::directory_iterator(beside.empty() ? "." : beside)) {
+    std::error_code unreadable;
+    for (const auto& entry : fs::directory_iterator(beside.empty() ? "." : beside, unreadable)) {
       const std::string name = entry.path().filename().string();
       const bool terms = name.starts_with("LICENSE") || name.starts_with("NOTICE") || name.starts_with("USE_POLICY");
       if (entry.is_regular_file() && (terms || name == "generation_config.json"))
@@ -117,6 +121,7 @@ Exported ExportFolder(const ExportSource& source, const ExportOptions& options) 
   CheckReplaceable(out);
   const auto tokenizer = Tokenizer::Open(source.tokenizer);
   const Model model = LoadModel(source.model, OwnDtype(source, options), at::kCPU);
+  CheckVocabulary(tokenizer->vocabulary_size(), model.config.V, source.tokenizer);
   const Shaped shaped = Shape(options.gate_layout ? WithGateLayout(model, *options.gate_layout) : model, options.form);
   const auto family = Registry<ModelFamily>::Create(shaped.model.config.family);
   AtomicFolder folder(out);
@@ -126,7 +131,7 @@ Exported ExportFolder(const ExportSource& source, const ExportOptions& options) 
   AddTokenIds(*tokenizer, folder.temporary(), config);
   WriteCheckpointFolder(folder.temporary(), config, family->ToStored(shaped.model), options.shard_bytes);
   WriteJson(folder.temporary() / kRecord, Record(shaped, source));
-  const std::string title = (out.filename().empty() ? out.parent_path() : out).filename().string();
+  const std::string title = out.filename().string();
   Exported exported{out, shaped.notes};
   if (options.form != ExportForm::kPlainFolder)
     WriteFile(folder.temporary() / "README.md",

@@ -4,13 +4,16 @@
 #include <set>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 #include "espalier/core/log.h"
+#include "espalier/core/version.h"
 #include "espalier/export/export.h"
 #include "espalier/export/gguf.h"
 #include "espalier/export/verify.h"
 #include "espalier/io/gguf.h"
 #include "espalier/io/gguf_writer.h"
 #include "espalier/io/quantize.h"
+#include "espalier/io/tokenizer.h"
 #include "espalier/io/tokenizer_keys.h"
 #include "espalier/model/load.h"
 
@@ -18,6 +21,8 @@ namespace espalier {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kMadeBy = "espalier.version";  // a key of every file that is written here
 
 bool IsGguf(const fs::path& path) {
   return fs::is_regular_file(path) && path.extension() == ".gguf";
@@ -37,10 +42,19 @@ void AddSourceKeys(const ExportSource& source, int64_t vocabulary, GgufWriter& w
   if (IsGguf(general))
     CopyGeneralKeys(GgufFile(general), writer);
   else
-    writer.AddText("general.name", (general.filename().empty() ? general.parent_path() : general).filename().string());
+    writer.AddText("general.name", WithoutSlash(general).filename().string());
+  writer.AddText(kMadeBy, Version());
   if (IsGguf(source.tokenizer)) return CopyTokenizerKeys(GgufFile(source.tokenizer), writer);
   const fs::path json = fs::is_directory(source.tokenizer) ? source.tokenizer / "tokenizer.json" : source.tokenizer;
   AddTokenizerKeys(ReadTokenizerJson(json), vocabulary, writer);
+}
+
+// A file that an export may replace: none, or an export's.
+void CheckReplaceable(const fs::path& out) {
+  std::error_code error;
+  if (!fs::exists(out, error) || (IsGguf(out) && GgufFile(out).metadata().contains(kMadeBy))) return;
+  throw IoError(fmt::format("{}: is there already and no export of this program; choose another --out or remove it",
+                            out.string()));
 }
 
 std::string Sizes(const GgufCarrier& carrier, const fs::path& file) {
@@ -53,8 +67,10 @@ std::string Sizes(const GgufCarrier& carrier, const fs::path& file) {
 
 Exported ExportGguf(const ExportSource& source, const ExportOptions& options) {
   const fs::path& out = options.out.value();
+  CheckReplaceable(out);
   const GgmlType type = ParseGgmlType(options.type.value_or("f16"));
   const Model model = LoadModel(source.model, at::kFloat, at::kCPU);
+  CheckVocabulary(Tokenizer::Open(source.tokenizer)->vocabulary_size(), model.config.V, source.tokenizer);
   const GgufCarrier carrier = ChooseGgufCarrier(model);
   Exported exported{out, {}};
   exported.lines.push_back(fmt::format("architecture {}", carrier.architecture));

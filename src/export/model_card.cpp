@@ -17,8 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string NameOf(const fs::path& path) {
-  const fs::path last = path.filename().empty() ? path.parent_path() : path;
-  return last.filename().string();
+  return WithoutSlash(path).filename().string();
 }
 
 // "351 to 1,535", "3"

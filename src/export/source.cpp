@@ -1,18 +1,18 @@
 #include "espalier/export/source.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "espalier/core/error.h"
+#include "espalier/core/files.h"
 
 namespace espalier {
 
 namespace fs = std::filesystem;
 
 StagedFile::StagedFile(fs::path path)
-    : path_(std::move(path)),
-      temporary_(path_.parent_path() /
-                 fmt::format(".{}.{}.unverified{}", path_.stem().string(), getpid(), path_.extension().string())) {}
+    : path_(std::move(path)), temporary_(TemporaryFor(path_, path_.extension().string())) {
+  RemoveLeftovers(path_);
+}
 
 StagedFile::~StagedFile() {
   std::error_code ignored;

@@ -74,6 +74,14 @@ std::string VerifyGguf(const std::filesystem::path& file, const GgufCarrier& car
                      difference);
 }
 
+void CheckVocabulary(int64_t tokens, int64_t vocabulary, const std::filesystem::path& tokenizer) {
+  const bool exact = tokenizer.extension() == ".gguf";
+  if (exact ? tokens == vocabulary : tokens <= vocabulary) return;
+  throw RecipeError(
+      fmt::format("export: {} has {} tokens, the model {} embeddings; expected {}: name another --tokenizer",
+                  tokenizer.string(), tokens, vocabulary, exact ? "as many" : "no more tokens than that"));
+}
+
 void VerifyTokenizer(const std::filesystem::path& written, const std::filesystem::path& source) {
   const auto ours = Tokenizer::Open(written)->Encode(kText), theirs = Tokenizer::Open(source)->Encode(kText);
   if (ours != theirs)

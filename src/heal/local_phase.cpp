@@ -31,6 +31,7 @@ class LocalPhase {
                       "windows; expected at least one step and no more windows than there are",
                       options.local_tokens, options.length, steps_, options.batch, windows.size(0)));
     rope_ = MakeRope(model.config, options.length, model.device(), model.dtype());
+    teacher_rope_ = MakeRope(teacher.config, options.length, teacher.device(), teacher.dtype());
     const at::NoGradGuard no_grad;
     const Tensor ids = windows.narrow(0, 0, steps_ * options.batch).to(model.device());
     dense_ = Embed(teacher, ids);
@@ -42,12 +43,12 @@ class LocalPhase {
     const int64_t fitted = std::ssize(errors_.before), L = model_.config.L();
     Progress progress("heal blocks", L);
     for (int64_t l = 0; l < L; ++l) {
-      Advance(teacher_, l, dense_);
+      Advance(teacher_, l, teacher_rope_, dense_);
       if (l >= fitted) {
         Fit(l);
         Save();
       }
-      Advance(model_, l, stream_);
+      Advance(model_, l, rope_, stream_);
       progress.Step(1, fmt::format("error {:.2e}, was {:.2e}", errors_.after[static_cast<size_t>(l)],
                                    errors_.before[static_cast<size_t>(l)]));
     }
@@ -59,15 +60,16 @@ class LocalPhase {
     return stream.narrow(0, step * options_.batch, options_.batch);
   }
 
-  void Advance(const Model& model, int64_t l, Tensor& stream) const {
+  void Advance(const Model& model, int64_t l, const Rope& rope, Tensor& stream) const {
     const at::NoGradGuard no_grad;
     for (int64_t step = 0; step < steps_; ++step)
-      Batch(stream, step).copy_(RunBlock(model, l, Batch(stream, step), rope_));
+      Batch(stream, step).copy_(RunBlock(model, l, Batch(stream, step), rope));
   }
 
   Tensor Error(int64_t l, int64_t step) const {
     const ProductsIn rounded(model_.device(), options_.matmul);
-    const Tensor target = Batch(dense_, step), size = target.square().mean(-1).clamp_min(1e-12);  // [B, T]
+    const Tensor target = Batch(dense_, step).to(model_.dtype()),
+                 size = target.square().mean(-1).clamp_min(1e-12);  // [B, T]
     return ((RunBlock(model_, l, Batch(stream_, step), rope_) - target).square().mean(-1) / size).mean();
   }
 
@@ -137,7 +139,7 @@ class LocalPhase {
   HealOptions options_;
   const Checkpoints& state_;
   int64_t steps_ = 0;
-  Rope rope_;
+  Rope rope_, teacher_rope_;
   Tensor dense_, stream_;  // [S, T, C], before the block at hand; dense_ already after it
   LocalErrors errors_;
 };

@@ -32,12 +32,17 @@ using at::Tensor;
 
 constexpr double kExplosion = 10;  // times the first loss: nothing comes back from there
 
+// Weights and the optimizer's sums are float32 at least: in bfloat16 a small step changes no weight.
+at::ScalarType TrainingDtype(const Model& model) {
+  return at::promote_types(model.dtype(), at::kFloat);
+}
+
 class Trainer {
  public:
   Trainer(const Model& model, const std::vector<TrainingText>& texts, const HealingMethod& method,
           const HealOptions& options, std::filesystem::path state, const Model* teacher)
       : teacher_(options.NeedsTeacher() ? teacher : nullptr),
-        model_(CopyModel(model, model.dtype(), model.device())),
+        model_(CopyModel(model, TrainingDtype(model), model.device())),
         texts_(texts, options.validation_windows, options.seed),
         options_(options),
         state_(std::move(state)),
@@ -83,7 +88,7 @@ class Trainer {
         progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s, {} at most", curve_.loss.back(), tokens_per_second_,
                                      FormatBytes(static_cast<double>(PeakMemory()))));
       } catch (const Interrupted&) {
-        Save();
+        if (Writes()) Write();  // the others may not have been interrupted
         throw;
       }
     }
@@ -181,7 +186,11 @@ class Trainer {
     }
     const Tensor loss = DistillationLoss(hidden, model_.Head(), targets, taught, teacher_->Head(), options_.token);
     if (options_.hidden == 0) return loss;
-    return loss + options_.hidden * (hidden - taught).square().mean() / taught.square().mean();
+    // Window by window, so that it does not matter how a batch is divided.
+    const auto size = [&](const Tensor& x) {
+      return x.to(at::kFloat).unflatten(0, {ids.size(0), -1}).square().mean({1, 2});
+    };
+    return loss + options_.hidden * (size(hidden - taught) / size(taught)).mean();
   }
 
   // Of the text alone and in float32, whatever is learned and how: comparable.
@@ -223,7 +232,8 @@ class Trainer {
   // Of weights whose loss has just been seen to be sound, before they change.
   void SaveWhenDue() {
     const auto now = std::chrono::steady_clock::now();
-    if (step_ == first_step_ || now - saved_ <= std::chrono::duration<double>(options_.save_seconds)) return;
+    if (step_ == first_step_) return;
+    if (!LeaderSays(now - saved_ > std::chrono::duration<double>(options_.save_seconds))) return;
     Save();
     saved_ = now;
   }
@@ -236,6 +246,10 @@ class Trainer {
     metrics_.reset();
     if (!Writes()) return;
     metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
+    // The log keeps what came before this step; the held-out loss of this step is not computed again.
+    if (!curve_.validation_tokens.empty() &&
+        curve_.validation_tokens.back() == step_ * options_.batch * options_.length)
+      Report({{"validation_loss", curve_.validation_loss.back()}});
   }
 
   // To the last checkpoint, and from there at half the rate.
@@ -323,8 +337,15 @@ class Trainer {
         trainable.parameter.detach().copy_(best->second);
   }
 
+  // On all ranks together; writing may take longer than ranks wait for one another.
   void Save() const {
-    if (!Writes()) return;
+    if (Alone())
+      Write();
+    else
+      OnLeader(*options_.comm, [this] { Write(); });
+  }
+
+  void Write() const {
     NamedTensors tensors = best_;
     optimizer_.SaveTo(tensors);
     tensors["retries"] = at::tensor(std::vector<int64_t>{retries_}, at::kLong);
@@ -420,7 +441,8 @@ HealResult Heal(const Model& model, const std::vector<TrainingText>& texts, cons
   HealCurve curve = trainer.Run();
   const at::NoGradGuard no_grad;
   method.Merge(trainer.model());
-  return {trainer.model(), std::move(curve)};
+  if (trainer.model().dtype() == model.dtype()) return {trainer.model(), std::move(curve)};
+  return {CopyModel(trainer.model(), model.dtype(), model.device()), std::move(curve)};
 }
 
 }  // namespace espalier

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "espalier/core/error.h"
+#include "espalier/core/signals.h"
 #include "espalier/io/tensors.h"
 
 namespace espalier {
@@ -71,9 +72,13 @@ at::Tensor MapStored(const SafetensorsFile& file, const StoredTensor& tensor) {
                                               static_cast<off_t>(tensor.offset - before));
   if (start == MAP_FAILED)
     throw IoError(fmt::format("{}: {} bytes cannot be mapped: {}", path, bytes, std::strerror(errno)));
-  return at::from_blob(
-      static_cast<std::byte*>(start) + before, tensor.shape, [start, bytes](void*) { munmap(start, bytes); },
-      at::TensorOptions().dtype(ScalarTypeOf(tensor.type)));
+  GuardMapping(start, bytes, path);
+  const auto unmap = [start, bytes](void*) {
+    ForgetMapping(start);
+    munmap(start, bytes);
+  };
+  return at::from_blob(static_cast<std::byte*>(start) + before, tensor.shape, unmap,
+                       at::TensorOptions().dtype(ScalarTypeOf(tensor.type)));
 }
 
 }  // namespace espalier

@@ -171,6 +171,10 @@ void SaveTokenizer(const TokenizerSpec& spec, const std::filesystem::path& folde
   if (spec.folder) {
     for (const char* name : kTokenizerFiles)
       if (std::filesystem::exists(*spec.folder / name)) WriteFile(folder / name, ReadFile(*spec.folder / name));
+    // One under another name was asked for by that name.
+    if (const std::filesystem::path own = spec.origin;
+        own.extension() == ".json" && own.filename() != kTokenizerFiles[0])
+      WriteFile(folder / kTokenizerFiles[0], ReadFile(own));
     return;
   }
   WriteSorted(folder / "tokenizer.json", TokenizerJson(spec));

@@ -15,7 +15,7 @@ struct NamedMeasure {
   const char* name;
   int64_t Cost::*member;
 };
-constexpr NamedMeasure kMeasures[] = {{"block_parameters", &Cost::block_parameters},
+constexpr NamedMeasure kMeasures[] = {{kBlockParameters, &Cost::block_parameters},
                                       {"total_parameters", &Cost::total_parameters},
                                       {"bytes", &Cost::bytes},
                                       {"kv_bytes", &Cost::kv_bytes},

@@ -8,6 +8,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
 #include "espalier/model/consumer.h"
+#include "espalier/model/precision.h"
 #include "refit.h"
 
 namespace espalier {
@@ -97,12 +98,14 @@ class Walk {
     const BlockConfig& sizes = model.config.blocks[static_cast<size_t>(at.block)];
     return at.consumer == Role::kO ? sizes.HasAttention() : sizes.HasFeedForward();
   }
-  // Cut away whole, with a predecessor that takes its part over.
+  // Cut away whole, with a predecessor that takes its part over: one with nothing but what is cut away in between. Past
+  // a place that was empty before, nobody looks.
   bool Folded(const Place& at) const {
     if (!adds_output_ || !Gone(at)) return false;
+    bool taker = false;
     for (Place before; before.block != at.block || before.consumer != at.consumer; before = before.Next())
-      if (Present(cut_, before)) return true;
-    return false;
+      taker = Present(cut_, before) || (taker && Gone(before));
+    return taker;
   }
   bool Gone(const Place& at) const { return at.block < model_.config.L() && Present(model_, at) && !Present(cut_, at); }
 
@@ -112,6 +115,7 @@ class Walk {
   }
 
   Tensor RunSublayer(const Model& model, const Place& at, const Tensor& h, Observer* observer) const {
+    const ProductsIn rounded(model_.device(), data_.matmul);
     return at.consumer == Role::kO ? RunAttention(model, at.block, h, rope_, observer)
                                    : RunFeedForward(model, at.block, h, observer);
   }

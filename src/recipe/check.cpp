@@ -106,7 +106,7 @@ double MemoryEstimate(const Recipe& recipe, const Model& model, const Cost& dens
 }  // namespace
 
 std::string CheckRecipe(const Recipe& recipe) {
-  CheckScorer(recipe);
+  CheckPruning(recipe);
   CheckGates(recipe);
   const Model model =
       LoadShapes(recipe.Entry("model").options.Text("path"), ParseDtype(recipe.Entry("model").options.Text("dtype")));

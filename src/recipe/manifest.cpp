@@ -34,7 +34,7 @@ bool Manifest::IsDone(const std::string& stage, const std::string& key) const {
 }
 
 void Manifest::Forget(const std::string& stage) {
-  json_->at("stages").erase(stage);
+  if (json_->at("stages").erase(stage) > 0) Save();
 }
 
 void Manifest::Record(const std::string& stage, const std::string& key, double seconds, const Json& facts) {
@@ -70,9 +70,19 @@ int64_t Manifest::PeakMemory() const {
   return most;
 }
 
+std::string Manifest::Pruned() const {
+  return json_->value("pruned", "");
+}
+
+void Manifest::SetPruned(const std::string& key) {
+  (*json_)["pruned"] = key;
+  Save();
+}
+
 void Manifest::SetEnvironment(const Json& environment) {
   Json fresh = {{"schema", "espalier.manifest/1"}, {"environment", environment}};
   fresh["stages"] = json_->at("stages");
+  if (json_->contains("pruned")) fresh["pruned"] = json_->at("pruned");
   *json_ = std::move(fresh);
   Save();
 }

@@ -15,7 +15,7 @@ class Manifest {
   ~Manifest();
 
   bool IsDone(const std::string& stage, const std::string& key) const;
-  void Forget(const std::string& stage);
+  void Forget(const std::string& stage);  // on disk too
   void Record(const std::string& stage, const std::string& key, double seconds, const Json& facts);
   // Facts of a finished stage; null when there are none.
   Json Facts(const std::string& stage) const;
@@ -25,6 +25,9 @@ class Manifest {
   void Adopt(const std::string& stage, const Json& entry);
   // The most that any finished stage needed, bytes.
   int64_t PeakMemory() const;
+  // Key of the pruned model in the folder; empty when there is none.
+  std::string Pruned() const;
+  void SetPruned(const std::string& key);
   void SetEnvironment(const Json& environment);
   const Json& environment() const;
 

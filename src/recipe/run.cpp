@@ -18,7 +18,7 @@ class Runner {
 
   RunOutcome Run() {
     const bool heals = state_.recipe().Has("heal");
-    CheckScorer(state_.recipe());
+    CheckPruning(state_.recipe());
     CheckGates(state_.recipe());
     const std::vector<std::string> leaks = CheckLeaks(state_);
     RunOutcome unfinished;

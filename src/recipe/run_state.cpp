@@ -19,6 +19,7 @@
 #include "espalier/core/hash.h"
 #include "espalier/core/log.h"
 #include "espalier/core/memory.h"
+#include "espalier/core/signals.h"
 #include "espalier/core/version.h"
 #include "espalier/evaluate/gate.h"
 #include "espalier/model/load.h"
@@ -35,6 +36,27 @@ std::string Now() {
   char text[32];
   std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
   return text;
+}
+
+// What a user can lower so that a stage of this name needs less.
+const char* LowerFor(std::string_view stage) {
+  if (stage.starts_with("heal"))
+    return "lower heal.batch or heal.length, set heal.checkpoint_activations=true, or heal with lora";
+  if (stage.starts_with("calibrate")) return "lower data.calibration.length, or sequences and gradient_tokens";
+  if (stage.starts_with("analyze")) return "lower analyze.tokens or analyze.length";
+  if (stage.starts_with("evaluate")) return "lower the windows' length, or evaluate fewer models at once";
+  return "lower data.calibration.sequences";
+}
+
+// The stage's work; an allocation that fails becomes a line that says what to change.
+Json SayingWhatToLower(const std::string& stage, const std::function<Json()>& body) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    if (!IsOutOfMemory(error)) throw;
+    throw MemoryError(fmt::format("{}: out of memory at {}; {}; finished stages are kept", stage,
+                                  FormatBytes(static_cast<double>(PeakMemory())), LowerFor(stage)));
+  }
 }
 
 }  // namespace
@@ -117,6 +139,7 @@ void RunState::MakeBase() {
   if (!fs::exists(model))
     throw IoError(fmt::format("{}: model.path: {} does not exist; scripts/setup fetches models/smollm2-135m",
                               recipe_.Where(recipe_.Entry("model")), model.string()));
+  WorkTogether(*comm_, [&] { sharing_.inputs->Hash(model); });  // which may take one rank longer than others wait
   base_ = std::make_shared<Json>(Json{{"model", sharing_.inputs->Hash(model)},
                                       {"dtype", recipe_.Entry("model").options.Text("dtype")},
                                       {"device", device_.str()},
@@ -224,6 +247,13 @@ bool RunState::LeaderSays(bool yes) const {
   return said.item<int64_t>() == 1;
 }
 
+void RunState::HasPruned(const std::string& key) {
+  if (options_.dry_run || !comm_->Leads() || manifest_.Pruned() == key) return;
+  for (const char* later : {"heal", "analyze.pruned", "analyze.healed", "evaluate.pruned", "evaluate.healed", "export"})
+    manifest_.Forget(later);
+  manifest_.SetPruned(key);
+}
+
 std::string RunState::Stage(const std::string& name, const Json& inputs, const fs::path& output,
                             const std::function<Json()>& body, Seeded seeded, Ranks ranks) {
   Json base = *base_;
@@ -238,6 +268,8 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
     return key;
   }
   comm_->RequireSame("key of the stage " + name, key);  // recipe, texts, model, sources: whatever it depends on
+  // What it left under another key is not this run's once its files are being replaced.
+  if (comm_->Leads() && !done) manifest_.Forget(name);
   if (LeaderSays(done || (comm_->Leads() && Adopt(name, key, output)))) {
     if (!comm_->Leads()) manifest_.Read();
     LogInfo("{:<20} {}", name, done ? "reused" : "shared");
@@ -247,10 +279,11 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
   ResetPeakMemory();
   const auto start = std::chrono::steady_clock::now();
   Json facts;
+  const auto run = [&] { facts = SayingWhatToLower(name, body); };
   if (ranks == Ranks::kAll)
-    facts = body();
+    run();
   else
-    OnLeader(*comm_, [&] { facts = body(); });
+    OnLeader(*comm_, run);
   if (comm_->Leads()) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     manifest_.Record(name, key, seconds, facts);
@@ -259,77 +292,6 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
   }
   if (LeaderSays(true) && !comm_->Leads()) manifest_.Read();  // now that it says so
   return key;
-}
-
-void CheckScorer(const Recipe& recipe) {
-  const RecipeEntry& score = recipe.Entry("prune.score");
-  const auto scorer = Registry<Scorer>::Create(score.name, score.options);
-  for (const std::string& kind : recipe.Entry("prune").options.TextList("units"))
-    CheckScores(*scorer, score.name, ParseUnitKind(kind));
-}
-
-void CheckGates(const Recipe& recipe) {
-  for (const RecipeEntry& entry : recipe.List("gates")) {
-    const auto gate = Registry<Gate>::Create(entry.name, entry.options);
-    if (gate->Of() == "healed" && !recipe.Has("heal"))
-      throw RecipeError(
-          fmt::format("{}: gate {}: of: healed, and the recipe has no heal", recipe.Where(entry), entry.name));
-    std::vector<std::string> ids, figures;
-    for (const RecipeEntry& evaluated : recipe.List("evaluate")) {
-      const auto evaluator = Registry<Evaluator>::Create(evaluated.name, evaluated.options);
-      ids.push_back(evaluator->Id());
-      if (!gate->On().empty() && gate->On() != ids.back()) continue;
-      const std::vector<std::string> own = evaluator->Figures(gate->Of() != "dense");
-      figures.insert(figures.end(), own.begin(), own.end());
-    }
-    if (!gate->On().empty() && std::ranges::find(ids, gate->On()) == ids.end())
-      throw RecipeError(fmt::format("{}: gate {}: on: {} is not evaluated; expected one of {}", recipe.Where(entry),
-                                    entry.name, gate->On(), fmt::join(ids, ", ")));
-    if (std::ranges::find(figures, gate->Metric()) == figures.end())
-      throw RecipeError(fmt::format("{}: gate {}: nothing measures {} of {}{}; expected one of {}", recipe.Where(entry),
-                                    entry.name, gate->Metric(), gate->Of(),
-                                    gate->On().empty() ? "" : " on " + gate->On(), fmt::join(figures, ", ")));
-  }
-}
-
-std::vector<std::string> CheckLeaks(RunState& state) {
-  const Recipe& recipe = state.recipe();
-  std::vector<std::pair<std::string, const Corpus*>> used = {{"data.calibration", &state.calibration_corpus()}};
-  std::vector<fs::path> sources = {recipe.Entry("data.calibration").options.Text("path")};
-  if (recipe.Has("heal"))
-    for (const HealingText& text : state.HealingTexts()) {
-      sources.push_back(text.source.path);
-      if (text.corpus != nullptr)
-        used.emplace_back("data.healing", text.corpus);
-      else
-        LogWarning("data.healing: {} has ids, not documents: whether it holds an evaluation text cannot be checked",
-                   text.source.path.string());
-    }
-  std::vector<std::string> leaks;
-  for (const RecipeEntry& entry : recipe.List("evaluate")) {
-    const auto evaluator = Registry<Evaluator>::Create(entry.name, entry.options);
-    for (const fs::path& file : evaluator->Files())
-      for (const fs::path& source : sources)
-        if (state.HashOf(file) == state.HashOf(source))
-          leaks.push_back(fmt::format("{} is calibrated or healed on and also evaluated on by {} ({})", source.string(),
-                                      recipe.Where(entry), file.string()));
-    const auto text = evaluator->Text();
-    if (!text) continue;
-    const Corpus& evaluated = state.EvaluationCorpus(*text);
-    const std::set<std::string> hashes(evaluated.document_hashes.begin(), evaluated.document_hashes.end());
-    for (const auto& [section, corpus] : used) {
-      int64_t shared = 0;
-      for (const std::string& hash : corpus->document_hashes) shared += hashes.contains(hash) ? 1 : 0;
-      if (shared > 0)
-        leaks.push_back(fmt::format("{}: {} of {} documents are also evaluated on by {} ({})", section, shared,
-                                    corpus->document_hashes.size(), recipe.Where(entry), text->path.string()));
-    }
-  }
-  if (!leaks.empty() && !recipe.Entry("").options.Bool("allow_leak"))
-    throw RecipeError(
-        fmt::format("{}: {}; choose other documents, or set allow_leak: true and every report will say so",
-                    recipe.path().string(), leaks.front()));
-  return leaks;
 }
 
 }  // namespace espalier

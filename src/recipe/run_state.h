@@ -88,6 +88,8 @@ class RunState {
   // the key, which later stages put into their inputs. `body` returns facts for the manifest.
   std::string Stage(const std::string& name, const Json& inputs, const std::filesystem::path& output,
                     const std::function<Json()>& body, Seeded seeded = Seeded::kYes, Ranks ranks = Ranks::kFirst);
+  // The pruned model of this key is in the folder: what was made of another one is not this run's any more.
+  void HasPruned(const std::string& key);
   Comm& comm() const { return *comm_; }
   bool asks_for_keys() const { return sharing_.silent; }
   bool IsFinished(const std::string& stage, const std::string& key) const { return manifest_.IsDone(stage, key); }
@@ -128,8 +130,9 @@ std::vector<std::string> CheckLeaks(RunState& state);
 // All stages that `options` asks for. A dry run goes through them for their keys alone.
 RunOutcome RunStages(RunState& state, const RunOptions& options);
 
-// RecipeError at once, and not after calibration, when the scorer has no score for a kind of unit that may go.
-void CheckScorer(const Recipe& recipe);
+// RecipeError at once, and not after calibration: the scorer has no score for a kind of unit that may go or learns for
+// another budget, the compensation cannot be done with what may go.
+void CheckPruning(const Recipe& recipe);
 
 // RecipeError when a gate judges what nothing will measure.
 void CheckGates(const Recipe& recipe);

@@ -75,7 +75,7 @@ std::vector<OptionSpec> AnalyzeRecipeOptions() {
 }
 
 std::vector<OptionSpec> BudgetOptions() {
-  return {TextOption("of", "block_parameters", "What the share is of").OneOf(BudgetMeasures()),
+  return {TextOption("of", kBlockParameters, "What the share is of").OneOf(BudgetMeasures()),
           RealOption("remove", std::nullopt, "Share to remove; for 25 percent write 0.25").Below(0, 1)};
 }
 

@@ -128,7 +128,8 @@ void CompensateCut(RunState& state, const Model& model, const Plan& plan, const 
     CompensateSequentially(model, plan,
                            {.windows = state.CalibrationWindows(),
                             .tokens = ParseTokenWeighting(calibration.Text("tokens")),
-                            .outlier_ratio = calibration.Real("outlier_ratio")},
+                            .outlier_ratio = calibration.Real("outlier_ratio"),
+                            .matmul = ParseMatmul(calibration.Text("matmul"), state.device())},
                            *compensator, cut);
   } else if (NeedsStatistics(state.recipe())) {
     Compensate(model, plan, LoadStatistics(state.folder() / statistics), *compensator, cut);
@@ -233,12 +234,15 @@ void RemoveHealingStates(const fs::path& folder, const fs::path& keep) {
   for (const fs::path& path : gone) fs::remove_all(path);
 }
 
-// Of a pruned model by what was cut and not by why: runs whose protections changed nothing share what follows.
+// Of a pruned model by what was cut and not by why: runs whose protections changed nothing share what follows. A
+// residue takes the place of channels that are not protected.
 std::string KeyOfPruned(const RunState& state, Json inputs) {
   const Json plan = ReadJson(state.folder() / PruneStep().Plan());
   inputs["plan"] = {plan.at("blocks"), plan.value("residual_channels", Json())};
-  if (Registry<Compensator>::Find(state.recipe().Entry("prune.compensate").name).info.needs.empty())
-    inputs.erase("calibrate");
+  const RecipeEntry& compensate = state.recipe().Entry("prune.compensate");
+  if (Registry<Compensator>::Find(compensate.name).info.needs.empty()) inputs.erase("calibrate");
+  if (Registry<Compensator>::Create(compensate.name, compensate.options)->Residue())
+    inputs["protected"] = plan.at("protected_units");
   return HashText("pruned" + inputs.dump());
 }
 
@@ -388,7 +392,9 @@ std::string PruneStage(RunState& state, const PruneStep& step, const std::string
     return {{"mask_equals_cut", difference}, {"mask_equals_cut_limit", limit}};
   });
   const bool planned = state.IsFinished("plan", plan_key) && fs::exists(state.folder() / step.Plan());
-  return step.of == 1 && planned && !state.asks_for_keys() ? KeyOfPruned(state, inputs) : key;
+  const std::string made = step.of == 1 && planned && !state.asks_for_keys() ? KeyOfPruned(state, inputs) : key;
+  if (step.Last()) state.HasPruned(made);
+  return made;
 }
 
 std::string HealStage(RunState& state, const std::string& prune_key) {

@@ -100,9 +100,10 @@ double MeanGate(const Phenomena& phenomena) {
   return gates > 0 ? sum / static_cast<double>(gates) : std::numeric_limits<double>::quiet_NaN();
 }
 
-TrainingRun Figures(const Phenomena& phenomena, const HealCurve& curve) {
+// Of the weights that were kept.
+TrainingRun Figures(const Phenomena& phenomena, const HealCurve& curve, const std::string& keep) {
   TrainingRun run;
-  run.loss = curve.validation_loss.back();
+  run.loss = keep == "best" ? std::ranges::min(curve.validation_loss) : curve.validation_loss.back();
   run.initial_loss = curve.validation_loss.front();
   run.sink_rate = phenomena.sink_rate;
   run.first_token_mass = phenomena.first_token_mass;
@@ -274,7 +275,7 @@ class Runner {
     const Phenomena phenomena = Analyze(result.model, held_out_, AnalyzeOptionsOf(variant.recipe), options.title);
     WriteJson(CellFolder(i) / "phenomena.json", PhenomenaToJson(phenomena));
     SaveModel(result.model, *data_.tokenizer, CellFolder(i) / "model");
-    cell.run = Figures(phenomena, result.curve);
+    cell.run = Figures(phenomena, result.curve, options.keep);
     cell.run->seconds = seconds.count();
     const bool learned = cell.run->loss <= cell.run->initial_loss;
     cell.state = learned ? TrainingState::kFinished : TrainingState::kDiverged;

@@ -87,7 +87,8 @@ std::vector<OptionSpec> DataOptions() {
 
 // Of the options of healing, those that do not need a teacher, with defaults for starting from nothing.
 std::vector<OptionSpec> TrainOptions() {
-  const std::vector<std::string> teachers = {"next_token", "logits", "temperature", "top", "teacher_cache", "hidden"};
+  const std::vector<std::string> teachers = {"next_token",    "logits", "temperature",  "top",
+                                             "teacher_cache", "hidden", "local_tokens", "local_rate"};
   const std::vector<std::pair<std::string, OptionValue>> defaults = {
       {"tokens", int64_t{1} << 20}, {"batch", int64_t{16}},
       {"length", int64_t{256}},     {"learning_rate", 3e-3},

@@ -218,6 +218,7 @@ class LearnedMask final : public Scorer {
   explicit LearnedMask(const MaskOptions& options) : options_(options) {}
 
   bool Scores(UnitKind kind) const override { return Consumers(kind).size() == 1; }
+  bool TrainsTowardsTheBudget() const override { return true; }
 
   Tensor Score(const ScoreInput& input) const override {
     ESPALIER_CHECK(input.windows.defined(), "learned_mask needs windows");

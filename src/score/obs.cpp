@@ -96,7 +96,7 @@ class Obs final : public Scorer {
       predicted.push_back(product.index_select(0, own).index_select(1, own).sum().item<double>());
     }
     const Tensor quotient = LossMass(input).squeeze(1) / at::tensor(predicted, at::kDouble);
-    const double median = quotient.median().item<double>();
+    const double median = quotient.nanmedian().item<double>();
     return median > 0 && std::isfinite(median) ? (quotient / median).clamp(1, kMostCoupling).nan_to_num(1) : Tensor();
   }
 

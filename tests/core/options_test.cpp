@@ -78,35 +78,6 @@ TEST(RandomOrder, IsAPermutationThatDependsOnSeedAndStreamOnly) {
   for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
 }
 
-TEST(AtomicFile, LeavesTheOldContentWhenNotCommitted) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "atomic";
-  const auto path = folder / "x";
-  WriteFile(path, "old");
-  {
-    AtomicFile file(path);
-    file.Write("half");
-  }
-  EXPECT_EQ(ReadFile(path), "old");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
-}
-
-TEST(AtomicFolder, SweepsAwayWhatAKilledProcessLeft) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "swept";
-  // Process numbers end far below this one on Linux (pid_max is at most 4,194,304).
-  std::filesystem::create_directories(folder / ".pruned.tmp-99999999");
-  AtomicFolder output(folder / "pruned");
-  WriteFile(output.temporary() / "x", "new");
-  output.Commit();
-  EXPECT_EQ(ReadFile(folder / "pruned" / "x"), "new");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
-}
-
-TEST(FileLock, RefusesASecondHolder) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "lock";
-  const FileLock first(path);
-  EXPECT_NE(MessageOf([&] { FileLock second(path); }).find("another run (process"), std::string::npos);
-}
-
 TEST(ReadJson, RefusesDuplicateKeysAndDeepNesting) {
   EXPECT_EQ(MessageOf([] { ParseJson(R"({"a":1,"a":2})", "f.json"); }), "f.json: duplicate JSON key 'a'");
   EXPECT_EQ(MessageOf([] { ParseJson(std::string(1000, '['), "f.json"); }),

@@ -158,6 +158,54 @@ TEST_F(Exporting, ReplacesItsOwnFoldersOnly) {
   EXPECT_NE(MessageOf([&] { Export(ExportForm::kFolder, "model"); }).find("is the model itself"), std::string::npos);
 }
 
+TEST_F(Exporting, ReplacesItsOwnGgufFilesOnly) {
+  Export(ExportForm::kGguf, "a.gguf", "f16");
+  EXPECT_NO_THROW(Export(ExportForm::kGguf, "a.gguf", "f16"));
+  WriteFile(folder_ / "mine.gguf", "not by this program");
+  EXPECT_NE(MessageOf([&] { Export(ExportForm::kGguf, "mine.gguf", "f16"); }).find("mine.gguf"), std::string::npos);
+  EXPECT_EQ(ReadFile(folder_ / "mine.gguf"), "not by this program");
+  fs::create_directories(folder_ / "folder");
+  EXPECT_NE(MessageOf([&] { Export(ExportForm::kGguf, "folder", "f16"); }).find("no export of this program"),
+            std::string::npos);
+}
+
+TEST_F(Exporting, IntoAFolderNamedWithASlash) {
+  Export(ExportForm::kFolder, "hf/");
+  EXPECT_NO_THROW(Export(ExportForm::kFolder, "hf/"));
+  EXPECT_TRUE(BitwiseEqual(Load("hf"), model_));
+}
+
+TEST_F(Exporting, KeepsTheStoredPrecisionWhateverTheConfigSays) {
+  Json config = ReadJson(folder_ / "model" / "config.json");
+  config["torch_dtype"] = "bfloat16", config["dtype"] = "bfloat16";
+  WriteJson(folder_ / "model" / "config.json", config);
+  Export(ExportForm::kPlainFolder, "same");
+  EXPECT_TRUE(BitwiseEqual(Load("same"), model_));
+}
+
+TEST_F(Exporting, WithATokenizerUnderAnotherNameWritesThatOne) {
+  const fs::path other = folder_ / "other.json";
+  WriteFile(other, ReadFile(folder_ / "model" / "tokenizer.json") + "\n");
+  ExportOptions options;
+  options.form = ExportForm::kFolder, options.out = folder_ / "hf";
+  ExportModel({folder_ / "model", other, std::nullopt, std::nullopt}, options);
+  EXPECT_EQ(ReadFile(folder_ / "hf" / "tokenizer.json"), ReadFile(other));
+}
+
+TEST_F(Exporting, RefusesATokenizerThatIsNotTheModels) {
+  Export(ExportForm::kGguf, "a.gguf", "f16");
+  shape_.V = 300;
+  Save(TinyModel(1, shape_));
+  for (const ExportForm form : {ExportForm::kFolder, ExportForm::kGguf}) {
+    ExportOptions options;
+    options.form = form, options.out = folder_ / "out.gguf";
+    EXPECT_NE(MessageOf([&] {
+                ExportModel({folder_ / "model", folder_ / "a.gguf", {}, {}}, options);
+              }).find("the model 300 embeddings; expected as many"),
+              std::string::npos);
+  }
+}
+
 TEST(ExportOptions, SayWhatTheyExpect) {
   EXPECT_EQ(ParseBytes("5GB"), 5000000000);
   EXPECT_EQ(ParseBytes("1.5kB"), 1500);

@@ -17,6 +17,7 @@
 #include "espalier/core/error.h"
 #include "espalier/core/files.h"
 #include "espalier/core/log.h"
+#include "espalier/core/signals.h"
 #include "espalier/io/tensors.h"
 #include "espalier/model/forward.h"
 #include "support/support.h"
@@ -84,6 +85,55 @@ TEST(Heal, InPartsOfABatchIsTheSameUpToRounding) {
   const HealResult parts = HealTiny("full", options, folder / "b");
   for (size_t i = 0; i < whole.curve.loss.size(); ++i) EXPECT_NEAR(whole.curve.loss[i], parts.curve.loss[i], 1e-4) << i;
   EXPECT_FALSE(BitwiseEqual(whole.model, TinyModel(1)));
+}
+
+TEST(Heal, TowardsTheTeachersStatesDoesNotDependOnTheParts) {
+  const OneThread one;
+  const Model teacher = TinyModel(1);
+  HealOptions options = Short(4);
+  options.token = {0, 0, 1, 0};
+  options.hidden = 1;
+  const TempFolder folder;
+  const auto heal = [&](const char* state) {
+    return Heal(TinyModel(2), Text(1, 24), *Registry<HealingMethod>::Create("full"), options, folder / state, &teacher);
+  };
+  const HealResult whole = heal("a");
+  options.micro_batch = 1;
+  const HealResult parts = heal("b");
+  for (size_t i = 0; i < whole.curve.loss.size(); ++i)
+    EXPECT_NEAR(parts.curve.loss[i] / whole.curve.loss[i], 1, 1e-4) << i;
+}
+
+TEST(Heal, OfABfloat16ModelTakesStepsThatAreSmallerThanItsRounding) {
+  const OneThread one;
+  const TempFolder folder;
+  HealOptions options = Short(40);
+  options.learning_rate = 1e-3;  // a gain of 1 has neighbours 4e-3 below and 8e-3 above
+  options.warmup_share = 0;
+  const Model model = CopyModel(TinyModel(1), at::kBFloat16, at::kCPU);
+  const HealResult healed =
+      Heal(model, Text(1, 24), *Registry<HealingMethod>::Create("vectors"), options, folder / "state");
+  EXPECT_EQ(healed.model.dtype(), at::kBFloat16);
+  EXPECT_FALSE(BitwiseEqual(healed.model, model));
+  EXPECT_LT(healed.curve.validation_loss.back(), healed.curve.validation_loss.front());
+}
+
+TEST(Heal, ResumedAtAValidationKeepsItInTheLog) {
+  const TempFolder folder;
+  HealOptions options = Short(8);
+  options.validations = 8;  // after each step
+  options.save_seconds = 0;
+  HealTiny("full", options, folder / "run" / "state");
+  const auto validations = [&] {
+    const std::string log = ReadFile(folder / "run" / "training" / "metrics.jsonl");
+    int64_t count = 0;
+    for (size_t at = log.find("validation_loss"); at != std::string::npos; at = log.find("validation_loss", at + 1))
+      ++count;
+    return count;
+  };
+  EXPECT_EQ(validations(), 9);
+  HealTiny("full", options, folder / "run" / "state");  // goes on from the last state, a step before the end
+  EXPECT_EQ(validations(), 9);
 }
 
 TEST(Heal, KeepsTheWeightsOfTheBestHeldOutLoss) {

@@ -1,6 +1,7 @@
 #include "espalier/plan/planner.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "espalier/calibrate/calibrate.h"
@@ -189,14 +190,25 @@ TEST_F(Planning, SaysWhatCanGoAtMostWhenTheBudgetCannotBeMet) {
   EXPECT_EQ(MessageOf([&] { Make(options); }),
             "prune.budget.remove: 0.5 of block_parameters asked for, at most 0.3442 can go (minimums hold 0.2459); "
             "ask for less, allow more unit kinds, or lower the minimums");
-  // Protecting all 28 of block 2 takes its 18 * 48 away: 24 * 48 = 1152: 0.1967. They are 28 * 48 = 1344: 23.0 %.
+  // Protecting all 28 of block 2 takes its 18 * 48 = 864 (14.8 %) that could go away: 24 * 48 = 1152: 0.1967.
   options.remove = 0.3;
   std::vector<Protection> all;
   for (int64_t i = 0; i < 28; ++i) all.push_back({{2, UnitKind::kFfnChannel, i}, "keep", ""});
   EXPECT_EQ(MessageOf([&] { Make(options, all); }),
             "prune.budget.remove: 0.3 of block_parameters asked for, at most 0.1967 can go (minimums hold 0.2459, keep "
-            "holds 28 units (23.0 %)); "
+            "holds 28 units (14.8 %)); "
             "ask for less, allow more unit kinds, or lower the minimums");
+}
+
+TEST_F(Planning, SaysThatAProtectedChannelHoldsItsBlock) {
+  PlanOptions options = Wish("block_parameters", 0.9);
+  options.kinds = {UnitKind::kBlock};
+  options.min_ffn_channels = options.min_kv_groups = 0;
+  const std::vector<Protection> one = {{{2, UnitKind::kFfnChannel, 3}, "supernodes", ""}};
+  const std::string message = MessageOf([&] { Make(options, one); });
+  const double share = 100 * static_cast<double>(UnitSpace(model_, 2, UnitKind::kBlock).Cost(0).parameters) /
+                       static_cast<double>(CountBlockParameters(model_));
+  EXPECT_NE(message.find(fmt::format("supernodes holds 1 units ({:.1f} %)", share)), std::string::npos) << message;
 }
 
 TEST_F(Planning, CountsTheBiasesWhenItSaysWhatCanGo) {

@@ -122,6 +122,20 @@ TEST(Sequential, LeavesTheConstantWhereNothingComesBeforeWhatIsGone) {
             1e-4);
 }
 
+TEST(Sequential, LeavesTheConstantWhereWhatComesBeforeWasEmptyAlready) {
+  Model model = TinyModel(6);
+  Plan before = KeepAll(model, {UnitKind::kFfn});
+  before.blocks[0].At(UnitKind::kFfn).kept.clear();
+  model = Cut(model, before);
+  Plan plan = KeepAll(model, {UnitKind::kAttention});
+  plan.blocks[1].At(UnitKind::kAttention).kept.clear();
+  const SequentialData data = Data(model, 6);
+  const Tensor constant = Sequential(model, plan, data, *Pruned()).blocks[1].attention.w_o.bias;
+  ASSERT_TRUE(constant.defined());
+  EXPECT_GT(constant.abs().max().item<double>(), 0);
+  EXPECT_LT(RelativeDifference(constant, OneShot(model, plan, data, 1e-6).blocks[1].attention.w_o.bias), 1e-4);
+}
+
 TEST(Sequential, RefitsEveryFamilyAndLeavesThePlannedSizes) {
   for (const auto& [name, shape] : FamilyShapes()) {
     SCOPED_TRACE(name);

@@ -229,6 +229,19 @@ TEST(Obs, CouplingRaisesCostsByTheLossMassThatTheTwoFactorsMiss) {
   EXPECT_EQ(quotient.min().item<double>(), 1);
 }
 
+TEST(Obs, CouplingOfTheOthersIsCountedBesideADeadChannel) {
+  Model model = TinyModel(60);
+  model.blocks[1].ffn.w_up.weight[3].zero_();  // no input, no loss mass: 0 / 0
+  const Statistics statistics = Calibrated(model);
+  auto options = Plain("gradient", false);
+  const Tensor plain = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, options);
+  options["coupling"] = true;
+  const Tensor coupled = ObsScore(model, statistics, 1, UnitKind::kFfnChannel, options);
+  EXPECT_TRUE(coupled.isfinite().all().item<bool>());
+  EXPECT_EQ(coupled[3].item<double>(), plain[3].item<double>());
+  EXPECT_GT((coupled > plain * 1.01).sum().item<int64_t>(), 0);
+}
+
 TEST(Obs, GrowthMakesTheLastUnitsDearerAndKeepsTheOrder) {
   const Model model = TinyModel(60);
   const Statistics statistics = Calibrated(model);

@@ -4,16 +4,9 @@
 #include <string_view>
 #include <vector>
 
-namespace espalier {
+#include "espalier/core/exit_codes.h"
 
-enum ExitCode {
-  kExitPass = 0,
-  kExitRegression = 1,
-  kExitUsage = 2,
-  kExitInconclusive = 3,
-  kExitInternal = 4,
-  kExitInterrupted = 130
-};
+namespace espalier {
 
 struct Command {
   std::string name;

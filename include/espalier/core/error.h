@@ -1,5 +1,5 @@
 #pragma once
-// What the library throws. One base, four kinds; the command turns each into one line and exit code 2.
+// What the library throws. One base, five kinds; the command turns each into one line and exit code 2.
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -34,6 +34,12 @@ class IoError : public Error {
 
 // NaN or infinity, a singular matrix, a loss that explodes. Names the block and the method.
 class NumericError : public Error {
+ public:
+  using Error::Error;
+};
+
+// More memory was needed than this process may have. Names the stage and what to lower.
+class MemoryError : public Error {
  public:
   using Error::Error;
 };

@@ -9,6 +9,14 @@
 
 namespace espalier {
 
+// "a/b/" and "a/b" name the same: the second.
+std::filesystem::path WithoutSlash(const std::filesystem::path& path);
+
+// A hidden name beside `path` for what is to replace it, one for each process, ending with `suffix`; and the removal of
+// what processes that were killed left under such names.
+std::filesystem::path TemporaryFor(const std::filesystem::path& path, std::string_view suffix = "");
+void RemoveLeftovers(const std::filesystem::path& path);
+
 // The whole file. Throws IoError: missing, not a regular file, larger than `max_bytes`, unreadable.
 std::string ReadFile(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 30);
 
@@ -52,7 +60,8 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
-// A folder under construction at temporary(); Commit renames it to `path`, replacing what was there.
+// A folder under construction at temporary(); Commit renames it to `path`, replacing what was there: at every moment
+// one of the two has that name (where the file system can exchange two names; else for a moment neither has).
 class AtomicFolder {
  public:
   explicit AtomicFolder(std::filesystem::path path);

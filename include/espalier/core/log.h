@@ -31,7 +31,7 @@ void LogWarning(fmt::format_string<Args...> format, Args&&... args) {
 }
 
 // A bar for one stage of known length: redrawn at most ten times a second on a terminal, a line every five seconds
-// otherwise, nothing when quiet. Step also is where long work notices SIGINT: it throws Interrupted.
+// otherwise, nothing when quiet. Step also is where long work notices SIGINT (signals.h): it throws Interrupted.
 class Progress {
  public:
   Progress(std::string title, int64_t total);
@@ -47,10 +47,6 @@ class Progress {
   int64_t total_, done_ = 0;
   std::chrono::steady_clock::time_point start_, drawn_;
 };
-
-// Makes SIGINT and SIGTERM set a flag instead of killing; CheckInterrupt throws Interrupted when it is set.
-void CatchSignals();
-void CheckInterrupt();
 
 // "3.2 s", "4 min 05 s"; "1.5 MB", "512 kB" (decimal units).
 std::string FormatSeconds(double seconds);

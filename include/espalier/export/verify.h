@@ -19,6 +19,9 @@ double CheckSameLogits(const Model& written, const Model& source, const std::str
 // was seen; NumericError or IoError otherwise.
 std::string VerifyGguf(const std::filesystem::path& file, const GgufCarrier& carrier,
                        const std::vector<GgufEntry>& entries, const Model& source);
+// RecipeError when a tokenizer of `tokens` tokens cannot be that of a model of `vocabulary` embeddings: more, or not as
+// many where a file states both.
+void CheckVocabulary(int64_t tokens, int64_t vocabulary, const std::filesystem::path& tokenizer);
 // The same text gives the same ids.
 void VerifyTokenizer(const std::filesystem::path& written, const std::filesystem::path& source);
 

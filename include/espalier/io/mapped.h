@@ -17,8 +17,9 @@ at::Tensor MapTemporary(at::IntArrayRef shape, at::ScalarType dtype, const std::
 // nothing to any other tensor.
 void LetGo(const at::Tensor& tensor);
 
-// Read-only: writing to it ends the process. For files that nobody shortens while they are in use (AtomicFile replaces
-// and does not). The tensor's offset must be a multiple of its element's size, as in all files of ours.
+// Read-only: writing to it ends the process. A file that somebody shortens while it is in use (AtomicFile replaces and
+// does not) ends it too, with a line that says so (core/signals.h). The tensor's offset must be a multiple of its
+// element's size, as in all files of ours.
 at::Tensor MapStored(const SafetensorsFile& file, const StoredTensor& tensor);
 
 }  // namespace espalier

@@ -37,6 +37,8 @@ struct Cost {
   Cost& operator+=(const Cost& other);
 };
 
+inline constexpr const char* kBlockParameters = "block_parameters";  // the measure that shares are of by default
+
 inline constexpr std::string_view kTimeMeasure = "milliseconds";  // the one that needs a Timing
 std::vector<std::string> BudgetMeasures();
 // The member of that name. RecipeError with the nearest names.

@@ -12,7 +12,8 @@ struct SequentialData {
   at::Tensor windows;  // [S, T] int64, the calibration's
   TokenWeighting tokens = TokenWeighting::kOrdinary;
   double outlier_ratio = 64;
-  int64_t batch = 8;  // windows at a time
+  c10::ScalarType matmul = at::kFloat;  // of the products of the passes
+  int64_t batch = 8;                    // windows at a time
 };
 
 // Refits every cut consumer of `cut` (made from `model` by Cut with `plan`), first block to last.

@@ -30,6 +30,8 @@ class Scorer {
   // Whether units of this kind have a score. Most scorers read the inputs of w_o and w_down, and so score the kinds
   // that feed them.
   virtual bool Scores(UnitKind kind) const { return !Consumers(kind).empty(); }
+  // Whether the scores are learned for one share of block parameters (`remove`), and say little about any other budget.
+  virtual bool TrainsTowardsTheBudget() const { return false; }
   // Importance [units, parts] float64, CPU, higher means keep. A unit that feeds several input columns of its consumer
   // has one part for each, so that an allocator can normalise columns before it averages them (as FLAP does).
   virtual at::Tensor Score(const ScoreInput& input) const = 0;
