@@ -186,7 +186,7 @@ std::string BpeTokenizer::Fingerprint() const {
       const bool normalized = token->normalized && !spec_.normalizers.empty();
       hash.Add(fmt::format("{} added {}{}{}{} {}\n", id, int{token->lstrip}, int{token->rstrip},
                            int{token->single_word}, int{normalized}, token->content));
-    } else if (!spec_.tokens[id].empty()) {
+    } else if (id < spec_.tokens.size() && !spec_.tokens[id].empty()) {  // added ids may leave a gap behind the others
       hash.Add(fmt::format("{} {}\n", id, spec_.tokens[id]));
     }
   }

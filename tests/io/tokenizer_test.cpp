@@ -61,6 +61,20 @@ TEST(Tokenizer, ChunksOfPlainTextDoNotChangeIds) {
   }
 }
 
+// Found by fuzzing: the fingerprint read past the tokens.
+TEST(Tokenizer, AnAddedTokenFarBehindTheOthersLeavesIdsWithoutText) {
+  TokenizerSpec spec = ReadTokenizerJson(kFixtures / "smollm2" / "tokenizer.json");
+  const auto last = static_cast<int32_t>(std::max(spec.tokens.size(), spec.added.size()));
+  const std::string before = MakeTokenizer(spec)->Fingerprint();
+  AddedToken far = spec.added.back();
+  far.id = last + 5000, far.content = "<far>";
+  spec.added.push_back(far);
+  const auto tokenizer = MakeTokenizer(spec);
+  EXPECT_EQ(tokenizer->vocabulary_size(), last + 5001);
+  EXPECT_EQ(tokenizer->Decode(std::vector<int32_t>{last + 17, far.id}), "<far>");
+  EXPECT_NE(tokenizer->Fingerprint(), before);
+}
+
 TEST(Tokenizer, GivesTheSameIdsFromManyThreads) {
   const auto tokenizer = Tokenizer::Open(kFixtures / "llama-3");
   std::vector<std::string> texts;
