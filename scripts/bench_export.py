@@ -3,29 +3,17 @@
 
     python scripts/bench_export.py --llama FOLDER [--work FOLDER] [--share 0.2 ...] [--type f16 ...] [--repetitions 5]
 
-FOLDER holds llama-bench: scripts/build_llama_cpp builds it and prints the folder. Needs numpy, safetensors and gguf. Every share is cut
-by magnitude (speed does not depend on which units go) twice: as the budget falls out, and with FFN widths that are multiples of
-32, which block formats need for ffn_down. Prints a Markdown table; "x" is relative to the dense model of the same type in the same
-call. 256 prompt tokens, 32 generated, flash attention, all cores.
+FOLDER holds llama-bench: scripts/build_llama_cpp builds it and prints the folder. Every share is cut twice: as the budget falls
+out, and with FFN widths that are multiples of 32, which block formats need for ffn_down. Prints a Markdown table; "x" is relative to
+the dense model of the same type in the same call. 256 prompt tokens, 32 generated, flash attention, all cores.
 """
 
-import argparse
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from judge_export import MODEL, RECIPE, ROOT, espalier
-
-
-def pruned(share: float, rounding: int, work: Path) -> Path:
-    name = f"bench-{share}-{rounding}"
-    recipe = work / f"{name}.yaml"
-    recipe.write_text(RECIPE.format(name=name, runs=work, model=MODEL, root=ROOT, share=share))
-    espalier("run", recipe, "--until", "prune", *([f"prune.allocate.round_ffn_to={rounding}"] if rounding > 1 else []))
-    return work / name / "pruned"
+from exported_models import MODEL, espalier, parser_of, pruned, work_folder
 
 
 def speeds(program: Path, file: Path, repetitions: int):
@@ -38,19 +26,15 @@ def speeds(program: Path, file: Path, repetitions: int):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama", type=Path, required=True)
-    parser.add_argument("--work", type=Path)
+    parser = parser_of(__doc__)
     parser.add_argument("--share", type=float, action="append")
     parser.add_argument("--type", action="append")
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    work = arguments.work or Path(tempfile.mkdtemp(prefix="bench-export-"))
-    work.mkdir(parents=True, exist_ok=True)
+    work = work_folder(arguments.work)
     models = [("dense", MODEL)]
     for share in arguments.share or [0.2, 0.3, 0.5]:
-        models += [(f"{share:.0%}", pruned(share, 1, work)), (f"{share:.0%}, widths of 32", pruned(share, 32, work))]
+        models += [(f"{share:.0%}", pruned(share, work)), (f"{share:.0%}, widths of 32", pruned(share, work, 32))]
     print("| removed of the blocks | type | file MB | x | prompt tokens/s | x | generated tokens/s | x |\n"
           "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for kind in arguments.type or ["f16", "q8_0", "q4_0"]:

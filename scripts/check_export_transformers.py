@@ -13,7 +13,6 @@ import argparse
 import json
 import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,20 +20,11 @@ import numpy as np
 import torch
 import transformers
 
+from exported_models import MODEL, TEXT, espalier
 from load_uneven import load
 
-ROOT = Path(__file__).resolve().parent.parent
-ESPALIER = ROOT / "build/release/espalier"
-MODEL = ROOT / "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
-TEXT = ROOT / "eval/data/wikitext-2/wiki.test.raw"
 LIMIT = 1e-4  # of the largest logit
 STEP = 2.5e-4  # log-probabilities in the base file are multiples of this
-
-
-def espalier(*arguments):
-    done = subprocess.run([ESPALIER, *map(str, arguments), "-q"], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode != 0:
-        sys.exit(f"espalier {' '.join(map(str, arguments))}: {done.stderr}")
 
 
 def base_logits(model: Path, work: Path):
@@ -57,7 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     work = parser.parse_args().work.resolve()
-    models = sorted(p.parent for p in work.glob("*/config.json")) + sorted(p.parent for p in work.glob("*/pruned/config.json"))
+    models = sorted(p.parent for p in work.glob("*/config.json"))
     models = [m for m in models if not m.name.startswith("exported")]
     worst = 0.0
     print("| model | opens in stock | parameters, hf | parameters, padded | hf - padded, of the largest logit "

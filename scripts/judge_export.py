@@ -4,9 +4,8 @@
     python scripts/judge_export.py --llama FOLDER [--work FOLDER] [--case NAME ...] [--type f32 ...]
 
 FOLDER holds llama-perplexity of stock llama.cpp: scripts/build_llama_cpp builds it and prints the folder. Needs numpy,
-safetensors and gguf. Each case is pruned cheaply (by magnitude, no compensation: quality does not matter here, equality does),
-exported, and measured twice on the same chunks of WikiText-2: by llama-perplexity and by `espalier eval` with preset
-llama.cpp on the checkpoint that was exported. Some cases also lose whole sublayers in the first, a middle and the last
+safetensors and gguf. Each case is pruned as the starter recipe does, with half of its calibration, exported, and measured twice on
+the same chunks of WikiText-2: by llama-perplexity and by `espalier eval` with preset llama.cpp on the checkpoint that was exported. Some cases also lose whole sublayers in the first, a middle and the last
 layer, which leave constants behind. The unpruned model is held against a base file of `espalier eval --suite
 save_base_logits` with llama-perplexity --kl-divergence.
 
@@ -14,9 +13,7 @@ Prints a Markdown table. Exit code 1 when an F32 perplexity differs by more than
 model's KL is 1e-5 or more.
 """
 
-import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -27,10 +24,8 @@ import gguf
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-ROOT = Path(__file__).resolve().parent.parent
-ESPALIER = ROOT / "build/release/espalier"
-MODEL = ROOT / "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"
-TEXT = ROOT / "eval/data/wikitext-2/wiki.test.raw"
+from exported_models import MODEL, TEXT, espalier, parser_of, pruned, work_folder
+
 CHUNKS = 6  # espalier eval wants 1024 scored predictions
 PERPLEXITY_LIMIT, KL_LIMIT = 1e-3, 1e-5
 
@@ -45,30 +40,6 @@ CASES = {
     "50 %, attention gone in first, FFN in last": (0.5, [0], [29]),
     "blocks 12 and 29 gone (uniform)": (0, [12, 29], [12, 29]),
 }
-
-RECIPE = """name: {name}
-runs: {runs}
-model: {{path: {model}, dtype: float32}}
-analyze: {{tokens: 256}}
-protect: [spike_producers, super_weights]
-data:
-  calibration: {{path: {root}/eval/data/c4/c4-sample.jsonl, last_document: 20, sequences: 1, length: 128}}
-prune:
-  units: [kv_group, ffn_channel]
-  score: {{method: magnitude}}
-  budget: {{of: block_parameters, remove: {share}}}
-  allocate: {{method: global}}
-  compensate: {{method: none}}
-evaluate:
-  - {{suite: perplexity, preset: llama.cpp, data: {root}/eval/data/wikitext-2/wiki.test.raw, windows: 1}}
-"""
-
-
-def espalier(*arguments):
-    done = subprocess.run([ESPALIER, *map(str, arguments), "-q"], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode != 0:
-        sys.exit(f"espalier {' '.join(map(str, arguments))}: {done.stderr}")
-    return done.stdout
 
 
 def remove_sublayers(folder: Path, attention, ffn, target: Path):
@@ -99,10 +70,7 @@ def checkpoint(case: str, work: Path) -> Path:
     share, attention, ffn = CASES[case]
     name = re.sub(r"\W+", "-", case)
     if share > 0:
-        recipe = work / f"share-{share}.yaml"
-        recipe.write_text(RECIPE.format(name=f"share-{share}", runs=work, model=MODEL, root=ROOT, share=share))
-        espalier("run", recipe, "--until", "prune")
-        folder = work / f"share-{share}" / "pruned"
+        folder = pruned(share, work)
     elif attention or ffn:
         folder = work / "dense-hf"
         espalier("export", MODEL, "--to", "hf", "--out", folder)
@@ -173,16 +141,12 @@ def judge_quantiser(llama: Path, work: Path, case: str):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--llama", type=Path, required=True)
-    parser.add_argument("--work", type=Path)
+    parser = parser_of(__doc__)
     parser.add_argument("--case", choices=CASES, action="append")
     parser.add_argument("--type", action="append")
     parser.add_argument("--quantiser", metavar="CASE", help="hold our quantised tensors of this case against llama-quantize's")
     arguments = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    work = arguments.work or Path(tempfile.mkdtemp(prefix="judge-export-"))
-    work.mkdir(parents=True, exist_ok=True)
+    work = work_folder(arguments.work)
     if arguments.quantiser:
         return 1 if judge_quantiser(arguments.llama, work, arguments.quantiser) else 0
     bad = False

@@ -10,7 +10,6 @@ difference of a token's log-probability; exit code 1 when it is above 1e-3 (file
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -19,18 +18,14 @@ from pathlib import Path
 import xllamacpp
 from safetensors.numpy import load_file
 
-ROOT = Path(__file__).resolve().parent.parent
-ESPALIER = ROOT / "build/release/espalier"
-TEXT = ROOT / "eval/data/wikitext-2/wiki.test.raw"
+from exported_models import TEXT, espalier
+
 WINDOW, WINDOWS = 64, 17  # espalier eval wants 1024 predictions; only the first window's are compared
 
 
 def ours(model):
     with tempfile.TemporaryDirectory() as out:
-        done = subprocess.run([ESPALIER, "eval", model, "preset=gptq-2048", f"window={WINDOW}", f"windows={WINDOWS}", f"data={TEXT}",
-                               "--out", out, "-q"], capture_output=True, text=True, cwd=ROOT)
-        if done.returncode != 0:
-            sys.exit(done.stderr)
+        espalier("eval", model, "preset=gptq-2048", f"window={WINDOW}", f"windows={WINDOWS}", f"data={TEXT}", "--out", out)
         (losses,) = Path(out).glob("*.losses.safetensors")
         return next(iter(load_file(losses).values())).flatten()[: WINDOW - 1]
 

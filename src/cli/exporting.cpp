@@ -21,9 +21,9 @@ bool IsRun(const fs::path& folder) {
 }
 
 // The last model that the run's stages made; `healed` may be what an earlier recipe left there.
-fs::path ModelOfRun(const fs::path& run) {
+fs::path ModelOfRun(const fs::path& run, const Recipe& recipe) {
   const Json stages = ReadJson(run / "manifest.json").value("stages", Json::object());
-  const bool heals = Recipe::Read(run / "recipe.yaml", {}, RunSchema()).Has("heal") && stages.contains("heal");
+  const bool heals = recipe.Has("heal") && stages.contains("heal");
   for (const char* name : {"healed", "pruned"})
     if ((heals || name != std::string("healed")) && fs::is_regular_file(run / name / "config.json")) return run / name;
   throw IoError(
@@ -39,9 +39,10 @@ ExportSource ResolveExportSource(const fs::path& path, const std::optional<fs::p
     source.run = whole;
   else if (IsRun(whole.parent_path()))
     source.run = whole.parent_path();
-  source.model = source.run == whole ? ModelOfRun(whole) : path;
+  source.model = path;
   if (source.run) {
     const Recipe recipe = Recipe::Read(*source.run / "recipe.yaml", {}, RunSchema());
+    if (source.run == whole) source.model = ModelOfRun(whole, recipe);
     const fs::path origin = recipe.Entry("model").options.Text("path");
     if (fs::exists(origin)) source.origin = origin;
   }

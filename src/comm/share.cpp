@@ -99,6 +99,13 @@ at::Tensor GatherRows(Comm& comm, const at::Tensor& own) {
   return at::cat(parts);
 }
 
+bool LeaderSays(Comm& comm, bool yes) {
+  if (comm.size() == 1) return yes;
+  const at::Tensor said = at::full({1}, yes ? 1 : 0, at::kLong);
+  comm.Broadcast(said, 0);
+  return said.item<int64_t>() == 1;
+}
+
 void WorkTogether(Comm& comm, const std::function<void()>& work) {
   if (comm.size() == 1) return work();
   Signs signs(comm);

@@ -45,6 +45,8 @@ class Trainer {
         model_(CopyModel(model, TrainingDtype(model), model.device())),
         texts_(texts, options.validation_windows, options.seed),
         options_(options),
+        alone_(SingleProcess()),
+        comm_(options.comm != nullptr ? *options.comm : *alone_),
         state_(std::move(state)),
         checkpoints_(state_, options.checkpoints),
         trainables_(method.Attach(model_, options.seed)),
@@ -64,7 +66,7 @@ class Trainer {
   }
 
   HealCurve Run() {
-    const bool resumed = LeaderSays(checkpoints_.Any());
+    const bool resumed = LeaderSays(comm_, checkpoints_.Any());
     if (resumed)
       Load();
     else if (options_.local_tokens > 0)
@@ -88,7 +90,7 @@ class Trainer {
         progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s, {} at most", curve_.loss.back(), tokens_per_second_,
                                      FormatBytes(static_cast<double>(PeakMemory()))));
       } catch (const Interrupted&) {
-        if (Writes()) Write();  // the others may not have been interrupted
+        if (comm_.Leads()) Write();  // the others may not have been interrupted
         throw;
       }
     }
@@ -132,23 +134,13 @@ class Trainer {
                       teacher_->config.V, teacher_->config.C, model_.config.V, model_.config.C));
   }
 
-  bool Alone() const { return options_.comm == nullptr || options_.comm->size() == 1; }
-  bool Writes() const { return Alone() || options_.comm->Leads(); }
-  // What rank 0 passed, on every rank.
-  bool LeaderSays(bool yes) const {
-    if (Alone()) return yes;
-    const Tensor said = at::full({1}, yes ? 1 : 0, at::kLong);
-    options_.comm->Broadcast(said, 0);
-    return said.item<int64_t>() == 1;
-  }
-
   void CheckProcesses() const {
-    if (Alone()) return;
+    if (comm_.size() == 1) return;
     if (options_.local_tokens > 0 || options_.teacher_cache)
       throw RecipeError("heal: local_tokens and teacher_cache are for one process; leave them out, or start one");
-    if (options_.batch < options_.comm->size())
+    if (options_.batch < comm_.size())
       throw RecipeError(fmt::format("heal.batch: {} windows a step for {} processes; expected one for each at least",
-                                    options_.batch, options_.comm->size()));
+                                    options_.batch, comm_.size()));
   }
 
   // States that predict, one a row: [B*(T-1), C].
@@ -233,7 +225,7 @@ class Trainer {
   void SaveWhenDue() {
     const auto now = std::chrono::steady_clock::now();
     if (step_ == first_step_) return;
-    if (!LeaderSays(now - saved_ > std::chrono::duration<double>(options_.save_seconds))) return;
+    if (!LeaderSays(comm_, now - saved_ > std::chrono::duration<double>(options_.save_seconds))) return;
     Save();
     saved_ = now;
   }
@@ -244,7 +236,7 @@ class Trainer {
 
   void OpenMetrics() {
     metrics_.reset();
-    if (!Writes()) return;
+    if (!comm_.Leads()) return;
     metrics_ = std::make_unique<MetricsLog>(state_.parent_path() / "training", step_);
     // The log keeps what came before this step; the held-out loss of this step is not computed again.
     if (!curve_.validation_tokens.empty() &&
@@ -255,16 +247,16 @@ class Trainer {
   // To the last checkpoint, and from there at half the rate.
   void GoBack(const std::string& problem) {
     if (retries_ == options_.retries) throw NumericError(problem);
-    if (step_ == first_step_ && Writes())
+    if (step_ == first_step_ && comm_.Leads())
       checkpoints_.DropNewest();  // bad weights: an interrupted run saves unseen ones
-    LeaderSays(true);             // now the others may read
+    LeaderSays(comm_, true);      // now the others may read
     const int64_t retries = retries_ + 1;
     const double rate_share = rate_share_ / 2;
     for (const Trainable& trainable : trainables_) trainable.parameter.mutable_grad() = Tensor();
     Load();
     retries_ = retries;
     rate_share_ = rate_share;
-    if (!Alone()) options_.comm->Barrier();  // the others have read
+    comm_.Barrier();  // the others have read
     Save();
     OpenMetrics();  // without the steps that come again
     LogWarning("{}; back to step {}, at {} of the rate (retry {} of {})", problem, step_, rate_share_, retries_,
@@ -274,7 +266,7 @@ class Trainer {
   // Adds up the gradients of the mean loss over a batch, a part of it at a time, over all ranks; that loss.
   double Backward(const std::vector<int64_t>& batch) const {
     const int64_t rows = std::ssize(batch), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
-    const Share own = Alone() ? Share{0, rows} : OwnShare(*options_.comm, rows);
+    const Share own = OwnShare(comm_, rows);
     Tensor sum;
     for (int64_t row = own.first; row < own.end; row += most) {
       const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, own.end));
@@ -283,10 +275,9 @@ class Trainer {
       loss.backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
-    if (Alone()) return sum.item<double>();
-    SumGradients(*options_.comm, trainables_);
+    if (comm_.size() > 1) SumGradients(comm_, trainables_);
     const Tensor total = sum.to(at::kCPU, at::kDouble).reshape({1});
-    options_.comm->AllReduce(total);
+    comm_.AllReduce(total);
     return total.item<double>();
   }
 
@@ -339,10 +330,7 @@ class Trainer {
 
   // On all ranks together; writing may take longer than ranks wait for one another.
   void Save() const {
-    if (Alone())
-      Write();
-    else
-      OnLeader(*options_.comm, [this] { Write(); });
+    OnLeader(comm_, [this] { Write(); });
   }
 
   void Write() const {
@@ -397,6 +385,8 @@ class Trainer {
   Model model_;
   Mixture texts_;
   HealOptions options_;
+  std::unique_ptr<Comm> alone_;
+  Comm& comm_;  // that of the options, else alone_
   std::filesystem::path state_;
   Checkpoints checkpoints_;
   std::vector<Trainable> trainables_;

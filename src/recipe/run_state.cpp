@@ -241,12 +241,6 @@ bool RunState::Adopt(const std::string& stage, const std::string& key, const fs:
   return entry.has_value();
 }
 
-bool RunState::LeaderSays(bool yes) const {
-  const at::Tensor said = at::full({1}, yes ? 1 : 0, at::kLong);
-  comm_->Broadcast(said, 0);
-  return said.item<int64_t>() == 1;
-}
-
 void RunState::HasPruned(const std::string& key) {
   if (options_.dry_run || !comm_->Leads() || manifest_.Pruned() == key) return;
   for (const char* later : {"heal", "analyze.pruned", "analyze.healed", "evaluate.pruned", "evaluate.healed", "export"})
@@ -270,7 +264,7 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
   comm_->RequireSame("key of the stage " + name, key);  // recipe, texts, model, sources: whatever it depends on
   // What it left under another key is not this run's once its files are being replaced.
   if (comm_->Leads() && !done) manifest_.Forget(name);
-  if (LeaderSays(done || (comm_->Leads() && Adopt(name, key, output)))) {
+  if (LeaderSays(*comm_, done || (comm_->Leads() && Adopt(name, key, output)))) {
     if (!comm_->Leads()) manifest_.Read();
     LogInfo("{:<20} {}", name, done ? "reused" : "shared");
     return key;
@@ -290,7 +284,7 @@ std::string RunState::Stage(const std::string& name, const Json& inputs, const f
     if (IsShared(name, key)) sharing_.store->Store(name, key, output, manifest_.Entry(name));
     LogInfo("{:<20} {}", name, FormatSeconds(seconds));
   }
-  if (LeaderSays(true) && !comm_->Leads()) manifest_.Read();  // now that it says so
+  if (LeaderSays(*comm_, true) && !comm_->Leads()) manifest_.Read();  // now that it says so
   return key;
 }
 

@@ -104,7 +104,6 @@ class RunState {
   void MakeBase();
   bool IsShared(const std::string& stage, const std::string& key) const;
   bool Adopt(const std::string& stage, const std::string& key, const std::filesystem::path& output);
-  bool LeaderSays(bool yes) const;  // what rank 0 passed, on every rank
 
   const Recipe& recipe_;
   RunOptions options_;

@@ -297,6 +297,15 @@ TEST(CheckCutEqualsMask, ThrowsWhenAWeightOfTheCutModelIsTamperedWith) {
   EXPECT_THROW(CheckCutEqualsMask(broken, masked, ids, kRounding), NumericError);
 }
 
+TEST(CheckCutEqualsMask, MeasuresInDoublePrecisionWhatRoundingMayExplain) {
+  const Model model = TinyModel(16);
+  const Plan plan = RandomPlan(model, 5, 0.6, {UnitKind::kKvGroup, UnitKind::kFfnChannel});
+  const Tensor ids = RandomIds(5, 2, 10, model.config.V);
+  const double rounding = CheckCutEqualsMask(Cut(model, plan), Mask(model, plan), ids, 1);
+  ASSERT_GT(rounding, 1e-9);  // of float32
+  EXPECT_LT(CheckCutEqualsMask(Cut(model, plan), Mask(model, plan), ids, 1e-9), 1e-12);
+}
+
 TEST(CheckCutEqualsMask, ReturnsTheDifferenceRelativeToTheLargestLogit) {
   const Model model = TinyModel(17, {.tied_head = false});
   Model doubled = model;

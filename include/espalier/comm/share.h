@@ -21,6 +21,9 @@ Share OwnShare(const Comm& comm, int64_t count);
 // tensors, alike but for their first size, which may be 0.
 at::Tensor GatherRows(Comm& comm, const at::Tensor& own);
 
+// What rank 0 passed, on every rank.
+bool LeaderSays(Comm& comm, bool yes);
+
 // Runs `work` on every rank and returns when all are done, however long the slowest takes: signs of life pass between
 // them meanwhile, so `work` must not use `comm`. What it throws on a rank leaves that rank as it is; the others finish
 // theirs and throw IoError.

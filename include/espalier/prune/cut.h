@@ -16,7 +16,8 @@ Model Cut(const Model& model, const Plan& plan);
 Model Mask(const Model& model, const Plan& plan);
 
 // max |a - b| / max |b| of the logits of `cut` and `masked` on ids [B, T]: what every run checks before it goes on.
-// NumericError above `limit`.
+// Above `limit` it is measured again in float64, since a model that lost too much may magnify rounding; NumericError
+// when that is above it too.
 double CheckCutEqualsMask(const Model& cut, const Model& masked, const at::Tensor& ids, double limit);
 
 // The input columns of `consumer`, w_o or w_down of a block, that stay under the plan, whichever kinds of units took
