@@ -29,11 +29,11 @@ std::string Reason(const std::exception& error) {
   return text.substr(0, text.find(". "));
 }
 
-// Runs an exchange, which blocks; turns what it throws into our one line.
 constexpr const char* kStartAgain =
     "start the run again; where processes are healthy and slow, raise ESPALIER_COMM_TIMEOUT";
 constexpr const char* kChoosePort = "check the address; where another job uses the port, set MASTER_PORT to a free one";
 
+// Runs an exchange, which blocks; turns what it throws into our one line.
 template <class Action>
 void Exchange(const Launch& launch, const std::string& what, const Action& action, const char* advice = kStartAgain) {
   try {

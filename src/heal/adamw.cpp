@@ -4,20 +4,52 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "espalier/comm/comm.h"
 #include "espalier/core/error.h"
 
 namespace espalier {
 
 using at::Tensor;
 
+namespace {
+
+// Contiguous parts of about the same number of values, in the order of ranks.
+std::vector<int64_t> OwnersOf(const std::vector<Trainable>& trainables, int64_t ranks) {
+  int64_t total = 0, before = 0;
+  for (const Trainable& trainable : trainables) total += trainable.parameter.numel();
+  std::vector<int64_t> owners;
+  for (const Trainable& trainable : trainables) {
+    owners.push_back(before * ranks / std::max<int64_t>(total, 1));
+    before += trainable.parameter.numel();
+  }
+  return owners;
+}
+
+}  // namespace
+
 AdamW::AdamW(std::vector<Trainable> trainables, const HealOptions& options)
     : trainables_(std::move(trainables)), options_(options) {
-  for (const Trainable& trainable : trainables_) {
-    parameters_.push_back(trainable.parameter);
-    mean_.push_back(at::zeros_like(trainable.parameter));
-    square_.push_back(at::zeros_like(trainable.parameter));
-    steps_.push_back(at::zeros({}, trainable.parameter.options().dtype(at::kFloat)));
+  if (options.IsSharded()) owners_ = OwnersOf(trainables_, options.comm->size());
+  for (size_t i = 0; i < trainables_.size(); ++i) {
+    const Tensor& parameter = trainables_[i].parameter;
+    parameters_.push_back(parameter);
+    mean_.push_back(IsOwn(i) ? at::zeros_like(parameter) : Tensor());
+    square_.push_back(IsOwn(i) ? at::zeros_like(parameter) : Tensor());
+    steps_.push_back(IsOwn(i) ? at::zeros({}, parameter.options().dtype(at::kFloat)) : Tensor());
   }
+}
+
+bool AdamW::IsOwn(size_t i) const {
+  return owners_.empty() || owners_[i] == options_.comm->rank();
+}
+
+void AdamW::FromOwner(size_t i, const Tensor& tensor) const {
+  const at::NoGradGuard no_grad;
+  const Tensor sent = tensor.detach().to(at::kCPU).contiguous();  // itself, for most
+  options_.comm->Broadcast(sent, owners_[i]);
+  if (!IsOwn(i) && sent.data_ptr() != tensor.data_ptr()) tensor.detach().copy_(sent);
 }
 
 Tensor AdamW::GradientNorm() {
@@ -37,12 +69,13 @@ void AdamW::Step(double learning_rate) {
   std::vector<Tensor> grads;
   const Tensor scale = (options_.clip / (norm_ + 1e-6)).clamp_max(1.0);
   for (Tensor& parameter : parameters_) grads.push_back(parameter.mutable_grad().mul_(scale));
-  for (Tensor& step : steps_) step.add_(1);  // the kernel corrects its bias by steps that have begun
+  for (size_t i = 0; i < steps_.size(); ++i)
+    if (IsOwn(i)) steps_[i].add_(1);  // the kernel corrects its bias by steps that have begun
   for (const bool decays : {true, false}) {
     const auto group = [&](const std::vector<Tensor>& all) {
       std::vector<Tensor> some;
       for (size_t i = 0; i < all.size(); ++i)
-        if ((parameters_[i].dim() > 1) == decays) some.push_back(all[i]);
+        if (IsOwn(i) && (parameters_[i].dim() > 1) == decays) some.push_back(all[i]);
       return some;
     };
     const std::vector<Tensor> parameters = group(parameters_);
@@ -51,6 +84,7 @@ void AdamW::Step(double learning_rate) {
                       options_.beta1, options_.beta2, decays ? options_.weight_decay : 0, options_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   }
+  for (size_t i = 0; i < owners_.size(); ++i) FromOwner(i, parameters_[i]);
   for (Tensor& parameter : parameters_) parameter.mutable_grad() = Tensor();
   norm_ = Tensor();
 }
@@ -58,9 +92,15 @@ void AdamW::Step(double learning_rate) {
 void AdamW::SaveTo(NamedTensors& tensors) const {
   for (size_t i = 0; i < trainables_.size(); ++i) {
     tensors["parameter." + trainables_[i].name] = parameters_[i].detach();
-    tensors["mean." + trainables_[i].name] = mean_[i];
-    tensors["square." + trainables_[i].name] = square_[i];
-    tensors["steps." + trainables_[i].name] = steps_[i];
+    const auto save = [&](const std::string& name, const std::vector<Tensor>& sums, at::IntArrayRef shape) {
+      const bool needed = owners_.empty() || options_.comm->Leads();
+      const Tensor sum = IsOwn(i) ? sums[i] : at::empty(shape, at::kFloat);
+      if (!owners_.empty() && owners_[i] != 0) FromOwner(i, sum);
+      if (needed) tensors[name + trainables_[i].name] = sum;
+    };
+    save("mean.", mean_, parameters_[i].sizes());
+    save("square.", square_, parameters_[i].sizes());
+    save("steps.", steps_, {});
   }
 }
 
@@ -75,6 +115,7 @@ void AdamW::LoadFrom(const NamedTensors& tensors, const std::string& file) {
   };
   for (size_t i = 0; i < trainables_.size(); ++i) {
     load("parameter." + trainables_[i].name, parameters_[i]);
+    if (!IsOwn(i)) continue;
     load("mean." + trainables_[i].name, mean_[i]);
     load("square." + trainables_[i].name, square_[i]);
     load("steps." + trainables_[i].name, steps_[i]);

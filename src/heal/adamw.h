@@ -9,7 +9,8 @@
 
 namespace espalier {
 
-// Weights decay; norms and biases, which have one dimension, do not.
+// Weights decay; norms and biases, which have one dimension, do not. With options.shard_optimizer every process of
+// options.comm holds the sums of its part of the parameters only; then all of them call Step and SaveTo together.
 class AdamW {
  public:
   AdamW(std::vector<Trainable> trainables, const HealOptions& options);
@@ -17,15 +18,21 @@ class AdamW {
   at::Tensor GradientNorm();
   // One update from the gradients, clipped by the norm that GradientNorm has just found; they are then cleared.
   void Step(double learning_rate);
+  // On rank 0 everything; the others' may lack what it got from them.
   void SaveTo(NamedTensors& tensors) const;
   // IoError when a tensor is missing or of another shape.
   void LoadFrom(const NamedTensors& tensors, const std::string& file);
 
  private:
+  bool IsOwn(size_t i) const;
+  // A tensor of a parameter's owner, on every rank.
+  void FromOwner(size_t i, const at::Tensor& tensor) const;
+
   std::vector<Trainable> trainables_;
   HealOptions options_;
-  std::vector<at::Tensor> parameters_, mean_, square_, steps_;
-  at::Tensor norm_;  // []
+  std::vector<int64_t> owners_;                                 // ranks; empty when all hold everything
+  std::vector<at::Tensor> parameters_, mean_, square_, steps_;  // the last three undefined where not own
+  at::Tensor norm_;                                             // []
 };
 
 }  // namespace espalier

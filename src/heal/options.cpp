@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "espalier/comm/comm.h"
 #include "espalier/core/error.h"
 #include "espalier/heal/trainer.h"
 #include "espalier/model/load.h"
@@ -64,10 +65,16 @@ std::vector<OptionSpec> HealRecipeOptions() {
           .OneOf(MatmulNames()),
       RealOption("hidden", d.hidden, "Weight of the relative squared error of the dense model's last hidden states")
           .AtLeast(0),
+      BoolOption("shard_optimizer", d.shard_optimizer,
+                 "Of several processes, each holds the optimizer's sums of its part of the parameters only"),
       IntOption("local_tokens", d.local_tokens,
                 "First fit each block alone to the dense model's block, on so many tokens of the text; 0: not")
           .AtLeast(0),
       RealOption("local_rate", d.local_rate, "local_tokens: peak learning rate of the blocks").Between(0, 1)};
+}
+
+bool HealOptions::IsSharded() const {
+  return shard_optimizer && comm != nullptr && comm->size() > 1;
 }
 
 HealOptions HealOptionsFrom(const Options& options, uint64_t seed, c10::Device device) {
@@ -97,6 +104,7 @@ HealOptions HealOptionsFrom(const Options& options, uint64_t seed, c10::Device d
   heal.hidden = options.Real("hidden");
   heal.local_tokens = options.Int("local_tokens");
   heal.local_rate = options.Real("local_rate");
+  heal.shard_optimizer = options.Bool("shard_optimizer");
   heal.matmul = ParseMatmul(options.Text("matmul"), device);
   heal.teacher_cache = options.Bool("teacher_cache");
   if (heal.teacher_cache && (heal.token.top == 0 || heal.token.logits == 0 || heal.hidden > 0))

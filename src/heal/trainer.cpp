@@ -19,10 +19,10 @@
 #include "espalier/model/forward.h"
 #include "espalier/model/loss.h"
 #include "espalier/model/precision.h"
+#include "gradient_exchange.h"
 #include "local_phase.h"
 #include "metrics_log.h"
 #include "mixture.h"
-#include "sum_gradients.h"
 #include "teacher_cache.h"
 
 namespace espalier {
@@ -50,6 +50,7 @@ class Trainer {
         state_(std::move(state)),
         checkpoints_(state_, options.checkpoints),
         trainables_(method.Attach(model_, options.seed)),
+        exchange_(comm_, trainables_),
         optimizer_(trainables_, options) {
     if (trainables_.empty())
       throw RecipeError("heal: the method leaves nothing to learn; name at least one role that the model has");
@@ -90,7 +91,8 @@ class Trainer {
         progress.Step(1, fmt::format("loss {:.3f}, {:.0f} tokens/s, {} at most", curve_.loss.back(), tokens_per_second_,
                                      FormatBytes(static_cast<double>(PeakMemory()))));
       } catch (const Interrupted&) {
-        if (comm_.Leads()) Write();  // the others may not have been interrupted
+        // The others may not have been interrupted, so nothing is asked of them.
+        if (comm_.Leads() && !options_.IsSharded()) Write(State());
         throw;
       }
     }
@@ -264,7 +266,7 @@ class Trainer {
   }
 
   // Adds up the gradients of the mean loss over a batch, a part of it at a time, over all ranks; that loss.
-  double Backward(const std::vector<int64_t>& batch) const {
+  double Backward(const std::vector<int64_t>& batch) {
     const int64_t rows = std::ssize(batch), most = options_.micro_batch > 0 ? options_.micro_batch : rows;
     const Share own = OwnShare(comm_, rows);
     Tensor sum;
@@ -272,10 +274,11 @@ class Trainer {
       const std::vector<int64_t> part(batch.begin() + row, batch.begin() + std::min(row + most, own.end));
       const Tensor ids = texts_.Windows(part).to(model_.device());
       const Tensor loss = Loss(part, ids) * (static_cast<double>(part.size()) / static_cast<double>(rows));
+      if (row + most >= own.end) exchange_.Begin();
       loss.backward();
       sum = sum.defined() ? sum + loss.detach() : loss.detach();
     }
-    if (comm_.size() > 1) SumGradients(comm_, trainables_);
+    exchange_.Finish();
     const Tensor total = sum.to(at::kCPU, at::kDouble).reshape({1});
     comm_.AllReduce(total);
     return total.item<double>();
@@ -330,10 +333,15 @@ class Trainer {
 
   // On all ranks together; writing may take longer than ranks wait for one another.
   void Save() const {
-    OnLeader(comm_, [this] { Write(); });
+    const NamedTensors state = State();
+    OnLeader(comm_, [&] { Write(state); });
   }
 
-  void Write() const {
+  void Write(const NamedTensors& state) const {
+    checkpoints_.Save(state, {{"format", "espalier.heal/1"}, {"step", std::to_string(step_)}});
+  }
+
+  NamedTensors State() const {
     NamedTensors tensors = best_;
     optimizer_.SaveTo(tensors);
     tensors["retries"] = at::tensor(std::vector<int64_t>{retries_}, at::kLong);
@@ -344,7 +352,7 @@ class Trainer {
     tensors["curve.validation_loss"] = at::tensor(curve_.validation_loss, at::kDouble);
     tensors["curve.local_before"] = at::tensor(curve_.local_before, at::kDouble);
     tensors["curve.local_after"] = at::tensor(curve_.local_after, at::kDouble);
-    checkpoints_.Save(tensors, {{"format", "espalier.heal/1"}, {"step", std::to_string(step_)}});
+    return tensors;
   }
 
   void Load() {
@@ -390,6 +398,7 @@ class Trainer {
   std::filesystem::path state_;
   Checkpoints checkpoints_;
   std::vector<Trainable> trainables_;
+  GradientExchange exchange_;
   AdamW optimizer_;
   Rope rope_;
   std::optional<TeacherCache> cache_;

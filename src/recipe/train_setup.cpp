@@ -85,10 +85,12 @@ std::vector<OptionSpec> DataOptions() {
   return options;
 }
 
-// Of the options of healing, those that do not need a teacher, with defaults for starting from nothing.
+// Of the options of healing, those that need neither a teacher nor other processes, with defaults for starting from
+// nothing.
 std::vector<OptionSpec> TrainOptions() {
-  const std::vector<std::string> teachers = {"next_token",    "logits", "temperature",  "top",
-                                             "teacher_cache", "hidden", "local_tokens", "local_rate"};
+  const std::vector<std::string> others = {"next_token",   "logits",        "temperature",
+                                           "top",          "teacher_cache", "hidden",
+                                           "local_tokens", "local_rate",    "shard_optimizer"};
   const std::vector<std::pair<std::string, OptionValue>> defaults = {
       {"tokens", int64_t{1} << 20}, {"batch", int64_t{16}},
       {"length", int64_t{256}},     {"learning_rate", 3e-3},
@@ -97,7 +99,7 @@ std::vector<OptionSpec> TrainOptions() {
       {"save_seconds", 30.0}};
   std::vector<OptionSpec> options;
   for (OptionSpec& option : HealRecipeOptions()) {
-    if (std::ranges::find(teachers, option.name) != teachers.end()) continue;
+    if (std::ranges::find(others, option.name) != others.end()) continue;
     for (const auto& [name, value] : defaults)
       if (name == option.name) option.default_value = value;
     options.push_back(std::move(option));

@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
+#include "support/other_rank.h"
 #include "support/support.h"
 #include "support/tiny_model.h"
 
@@ -108,6 +109,25 @@ TEST(AdamW, GoesOnFromASavedStateBitByBit) {
   after.LoadFrom(state, "state");
   run(after, second, 3, 6);
   EXPECT_TRUE(at::equal(second.parameter, whole.parameter));
+}
+
+TEST(AdamW, InPartsMovesItsOwnParametersAndHoldsNoSumsOfTheOthers) {
+  OtherRank comm;  // of two; it says nothing
+  HealOptions options = Unclipped();
+  options.comm = &comm;
+  options.shard_optimizer = true;
+  const Trainable own = Parameter("own", at::ones({6})), other = Parameter("other", at::ones({6}));
+  AdamW optimizer({own, other}, options);
+  for (const Trainable& x : {own, other}) x.parameter.mutable_grad() = at::ones({6});
+  EXPECT_NEAR(Update(optimizer, 0.1), std::sqrt(12.0), 1e-5);  // clipping is by the norm of all gradients
+  EXPECT_TRUE(at::allclose(own.parameter.detach(), at::full({6}, 0.9), 1e-4));
+  EXPECT_TRUE(at::equal(other.parameter.detach(), at::ones({6})));
+  EXPECT_FALSE(other.parameter.grad().defined());
+  EXPECT_EQ(comm.received, 1);  // `other`, after the step
+  NamedTensors state;
+  optimizer.SaveTo(state);
+  EXPECT_EQ(comm.received, 4);  // and its three sums
+  EXPECT_TRUE(state.contains("mean.own") && state.contains("mean.other"));
 }
 
 TEST(AdamW, RefusesAStateThatDoesNotFit) {

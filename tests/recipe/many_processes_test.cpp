@@ -131,6 +131,13 @@ class HealByManyProcesses : public RunOfManyProcesses {
       EXPECT_EQ(rank.code, 0) << rank.err;
     return ReadJson(run_.Folder(name) / "heal.json");
   }
+  static bool HasState(const fs::path& folder) {
+    if (!fs::exists(folder)) return false;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (const std::string name = entry.path().filename(); name.starts_with("heal-") && name.ends_with(".safetensors"))
+        return true;
+    return false;
+  }
 };
 
 TEST_F(HealByManyProcesses, HasTheLossesOfOneWithTheSameBatch) {
@@ -151,18 +158,22 @@ TEST_F(HealByManyProcesses, GoesOnFromTheCheckpointOfTheFirstWhenOneWasKilled) {
   const Json whole = Healed(2, "whole");
   const std::vector<std::string> command = {"run", Recipe("killed", ", save_seconds: 0").string(), "--until", "heal"};
   const fs::path folder = run_.Folder("killed");
-  const auto saved = [&] {
-    if (!fs::exists(folder)) return false;
-    for (const auto& entry : fs::directory_iterator(folder))
-      if (const std::string name = entry.path().filename(); name.starts_with("heal-") && name.ends_with(".safetensors"))
-        return true;
-    return false;
-  };
-  const std::vector<Outcome> killed = RunRanks({command, command}, saved);
+  const std::vector<Outcome> killed = RunRanks({command, command}, [&] { return HasState(folder); });
   EXPECT_EQ(killed[1].code, 128 + 9);
   EXPECT_EQ(killed[0].code, 2) << killed[0].err;
   for (const Outcome& rank : RunRanks({command, command})) EXPECT_EQ(rank.code, 0) << rank.err;
   EXPECT_EQ(ReadJson(folder / "heal.json").at("loss"), whole.at("loss"));  // to the bit
+}
+
+TEST_F(HealByManyProcesses, WithTheOptimizerInPartsTakesTheSameStepsToTheBitAlsoAfterAKill) {
+  Healed(2, "whole");
+  const std::vector<std::string> command = {"run", Recipe("parts", ", save_seconds: 0, shard_optimizer: true").string(),
+                                            "--until", "heal"};
+  const fs::path folder = run_.Folder("parts");
+  EXPECT_EQ(RunRanks({command, command}, [&] { return HasState(folder); })[1].code, 128 + 9);
+  for (const Outcome& rank : RunRanks({command, command})) EXPECT_EQ(rank.code, 0) << rank.err;
+  EXPECT_EQ(ReadFile(folder / "healed" / "model.safetensors"),
+            ReadFile(run_.Folder("whole") / "healed" / "model.safetensors"));
 }
 
 TEST_F(HealByManyProcesses, NeedsAWindowAStepForEachOfThem) {

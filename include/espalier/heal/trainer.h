@@ -53,8 +53,12 @@ struct HealOptions {
   // added up, and rank 0 alone writes: the losses are those of one process but for rounding. RecipeError for
   // local_tokens and teacher_cache, which are one process's, and for fewer windows a step than processes.
   Comm* comm = nullptr;
+  // Each of them holds the optimizer's sums of its part of the parameters only (ZeRO stage 1, arXiv 1910.02054); the
+  // same steps to the bit. Nothing for one process.
+  bool shard_optimizer = false;
   bool LearnsFromTeacher() const { return token.logits > 0 || hidden > 0; }
   bool NeedsTeacher() const { return LearnsFromTeacher() || local_tokens > 0; }
+  bool IsSharded() const;
 };
 // The recipe options that every healing method takes, and the struct from them, for a model on `device`.
 std::vector<OptionSpec> HealRecipeOptions();
