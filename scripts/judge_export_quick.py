@@ -3,8 +3,8 @@
 
     python scripts/judge_export_quick.py MODEL FILE.gguf [--predictions 32]
 
-MODEL is the checkpoint that was exported. Both programs predict the tokens of the first 64 of WikiText-2, each after those
-before it: `espalier eval` and llama.cpp's server with F32 weights and cache. Needs xllamacpp, numpy and safetensors. Prints the largest
+MODEL is the checkpoint that was exported. Both programs predict the first tokens of WikiText-2 (in one line: presets join lines
+in their own ways), each after those before it: `espalier eval` and llama.cpp's server with F32 weights and cache. Needs xllamacpp, numpy and safetensors. Prints the largest
 difference of a token's log-probability; exit code 1 when it is above 1e-3 (files with F32 weights; say --limit for others).
 """
 
@@ -23,9 +23,15 @@ from exported_models import TEXT, espalier
 WINDOW, WINDOWS = 64, 17  # espalier eval wants 1024 predictions; only the first window's are compared
 
 
+def one_line():
+    return " ".join(TEXT.read_text(encoding="utf-8")[:10000].split())
+
+
 def ours(model):
     with tempfile.TemporaryDirectory() as out:
-        espalier("eval", model, "preset=gptq-2048", f"window={WINDOW}", f"windows={WINDOWS}", f"data={TEXT}", "--out", out)
+        text = Path(out) / "text.txt"
+        text.write_text(one_line(), encoding="utf-8")
+        espalier("eval", model, "preset=strided", f"window={WINDOW}", f"stride={WINDOW - 1}", f"windows={WINDOWS}", f"data={text}", "--out", out)
         (losses,) = Path(out).glob("*.losses.safetensors")
         return next(iter(load_file(losses).values())).flatten()[: WINDOW - 1]
 
@@ -35,6 +41,7 @@ def serve(file):
     parameters.model.path = str(file)
     parameters.n_ctx, parameters.n_parallel, parameters.port = 256, 1, 0
     parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds to F16
     parameters.warmup = False
     return xllamacpp.Server(parameters)
 
@@ -47,8 +54,7 @@ def ask(server, path, question):
 
 
 def theirs(server, predictions):
-    text = TEXT.read_text(encoding="utf-8")[:2000]
-    ids = ask(server, "/tokenize", {"content": text, "add_special": False})["tokens"][:WINDOW]
+    ids = ask(server, "/tokenize", {"content": one_line()[:2000], "add_special": False})["tokens"][:WINDOW]
     found = []
     for position in range(1, predictions + 1):
         answer = ask(server, "/completion", {"prompt": ids[:position], "n_predict": 1, "n_probs": 60000, "temperature": 0,
