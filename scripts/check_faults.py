@@ -2,6 +2,7 @@
 """What a run does when the machine fails it: kills, interrupts, full and read-only disks, no memory, a wrong clock.
 
     python3 scripts/check_faults.py [--kills 100] [--only kills,interrupts,disk,readonly,two,memory,clock] [--seed 0]
+                                    [--command PROGRAM]
 
 Runs the starter recipe, made small, first undisturbed; every disturbed run must end with the same bytes once it is
 called again. Needs root for the checks of disks (small file systems in memory are mounted); without, they are left out.
@@ -22,10 +23,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = ROOT / "build/release/espalier"
 SMALL = ["data.calibration.sequences=4", "data.calibration.length=256", "analyze.tokens=512", "heal.tokens=2048",
-         "heal.length=128", "heal.batch=4", "heal.validation_windows=2", "heal.save_seconds=0", "evaluate.0.windows=1",
-         "evaluate.1.windows=1", "evaluate.2.length=64", "evaluate.2.repeats=1"]
+         "heal.length=128", "heal.batch=4", "heal.validation_windows=2", "heal.validations=2", "heal.save_seconds=0",
+         "evaluate=[{suite: perplexity, preset: gptq-2048, data: eval/data/wikitext-2/wiki.test.raw, label: wikitext-2, "
+         "windows: 1}, {suite: speed, length: 64, repeats: 1}]"]
 # Goes back an hour at every question, in all clocks that tell the time of day.
 BACKWARDS = r"""
 #define _GNU_SOURCE
@@ -46,15 +47,6 @@ time_t time(time_t* out) {
   return t.tv_sec;
 }
 """
-
-
-def arguments(runs, name, more=()):
-    return [str(COMMAND), "run", "recipes/smollm2-135m/starter.yaml", f"runs={runs}", f"name={name}", *SMALL, *more]
-
-
-def start(runs, name, more=(), prefix=(), environment=None):
-    return subprocess.Popen([*prefix, *arguments(runs, name, more)], cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment or os.environ)
 
 
 def finish(process):
@@ -82,6 +74,11 @@ class Checks:
         self.folder = Path(tempfile.mkdtemp(prefix="espalier-faults-"))
         self.failed = []
 
+    def start(self, runs, name, prefix=(), environment=None):
+        command = [self.options.command, "run", "recipes/smollm2-135m/starter.yaml", f"runs={runs}", f"name={name}", *SMALL]
+        return subprocess.Popen([*prefix, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=environment or os.environ)
+
     def say(self, name, good, text):
         print(f"{'fine' if good else 'FAILED'}  {name}: {text}", flush=True)
         if not good:
@@ -89,7 +86,7 @@ class Checks:
 
     def undisturbed(self):
         begin = time.monotonic()
-        code, _, err = finish(start(self.folder, "whole"))
+        code, _, err = finish(self.start(self.folder, "whole"))
         if code != 0:
             sys.exit(f"the undisturbed run ended with {code}: {err[-400:]}")
         self.seconds = time.monotonic() - begin
@@ -103,7 +100,7 @@ class Checks:
 
     def complete(self, name, text, before=""):
         """Calls the disturbed run again; all must be as undisturbed."""
-        code, _, err = finish(start(self.folder, name))
+        code, _, err = finish(self.start(self.folder, name))
         good = code == 0 and self.same(self.folder / name)
         self.say(text, good, before + ("; then the same bytes" if good else f"; then code {code}, {err[-300:]}"))
         shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -112,7 +109,7 @@ class Checks:
         killed, rounds, wrong = 0, 0, 0
         where = {}
         while killed < self.options.kills:
-            process = start(self.folder, "killed")
+            process = self.start(self.folder, "killed")
             try:
                 process.wait(self.random.uniform(0, 3 + self.longest))
             except subprocess.TimeoutExpired:
@@ -138,7 +135,7 @@ class Checks:
     def interrupts(self):
         slowest, codes = 0, set()
         for _ in range(self.options.interrupts):
-            process = start(self.folder, "interrupted")
+            process = self.start(self.folder, "interrupted")
             try:
                 process.wait(self.random.uniform(0.5, 3 + self.longest))
                 finish(process)
@@ -164,42 +161,48 @@ class Checks:
         return disk if done.returncode == 0 else None
 
     def disk(self):
-        whole = sum(file.stat().st_size for file in (self.folder / "whole").rglob("*") if file.is_file()) >> 20
-        hit = set()
-        for share in (0.001, 0.01, 0.03, 0.08, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97):
-            disk = self.mounted(f"{max(1, int(whole * share))}m")
-            if disk is None:
-                print("left out  disk: no right to mount a file system")
-                return
-            code, _, err = finish(start(disk, "full"))
+        """A file system that grows a little after every failure, and more when the same stage fails again."""
+        limit, step, finished = 64 << 10, 64 << 10, -1
+        disk = self.mounted(limit)
+        if disk is None:
+            print("left out  disk: no right to mount a file system")
+            return
+        hit = {}
+        while True:
+            code, _, err = finish(self.start(disk, "full"))
+            if code == 0:
+                break
             manifest = disk / "full/manifest.json"
-            stages = list(json.loads(manifest.read_text())["stages"]) if manifest.exists() else []
+            stages = len(json.loads(manifest.read_text())["stages"]) if manifest.exists() else 0
             lines = [line for line in err.splitlines() if line.startswith("espalier: ")]
-            good = code == 2 and "No space left on device" in err and len(lines) == 1 and not leftovers(disk)
-            hit.add(len(stages))
-            subprocess.run(["mount", "-o", f"remount,size={2 * whole + 64}m", str(disk)], check=True)
-            again, _, err2 = finish(start(disk, "full"))
-            same = again == 0 and fingerprint(disk / "full") == self.expected
-            if not (good and same):
-                self.say("disk", False, f"{share:.0%} of {whole} MB: code {code}, then {again}: {lines[-1:]} {err2[-200:]}")
-            subprocess.run(["umount", str(disk)], check=True)
-        self.say("disk", "disk" not in self.failed,
-                 f"full after {sorted(hit)} finished stages; one line, nothing left over, then the same bytes")
+            if code != 2 or "No space left on device" not in err or len(lines) != 1 or leftovers(disk):
+                self.say("disk", False, f"{limit} bytes: code {code}: {err[-300:]} {leftovers(disk)}")
+                break
+            hit[stages] = hit.get(stages, 0) + 1
+            step = step * 16 if stages == finished else 64 << 10
+            finished = stages
+            limit += step
+            subprocess.run(["mount", "-o", f"remount,size={limit}", str(disk)], check=True)
+        same = fingerprint(disk / "full") == self.expected
+        subprocess.run(["umount", str(disk)], check=True)
+        spread = ", ".join(f"{count} after {stages}" for stages, count in sorted(hit.items()))
+        self.say("disk", same and "disk" not in self.failed,
+                 f"{sum(hit.values())} times full ({spread} finished stages): one line, nothing left over, then the same bytes")
 
     def readonly(self):
         disk = self.mounted("64m", ",ro")
         if disk is None:
             print("left out  readonly: no right to mount a file system")
             return
-        code, _, err = finish(start(disk, "none"))
+        code, _, err = finish(self.start(disk, "none"))
         subprocess.run(["umount", str(disk)], check=True)
         self.say("readonly", code == 2 and err.count("\n") == 1 and "Read-only" in err, err.strip())
 
     def two(self):
-        first = start(self.folder, "two")
+        first = self.start(self.folder, "two")
         while not (self.folder / "two/manifest.json").exists():
             time.sleep(0.05)
-        code, _, err = finish(start(self.folder, "two"))
+        code, _, err = finish(self.start(self.folder, "two"))
         first_code, _, _ = finish(first)
         good = code == 2 and "another run (process" in err and first_code == 0 and self.same(self.folder / "two")
         self.say("two runs in one folder", good, err.strip().splitlines()[-1])
@@ -208,7 +211,7 @@ class Checks:
     def memory(self):
         told = []
         for megabytes in (300, 700, 1000, 1400, 1800, 2200, 3000):
-            code, _, err = finish(start(self.folder, "small", prefix=["prlimit", f"--data={megabytes << 20}"]))
+            code, _, err = finish(self.start(self.folder, "small", prefix=["prlimit", f"--data={megabytes << 20}"]))
             last = err.strip().splitlines()[-1] if err.strip() else ""
             told.append(f"{megabytes} MB: {'passes' if code == 0 else last.removeprefix('espalier: ')}")
             if code == 0:
@@ -222,7 +225,7 @@ class Checks:
         source, library = self.folder / "back.c", self.folder / "back.so"
         source.write_text(BACKWARDS)
         subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
-        code, _, err = finish(start(self.folder, "clock", environment={**os.environ, "LD_PRELOAD": str(library)}))
+        code, _, err = finish(self.start(self.folder, "clock", environment={**os.environ, "LD_PRELOAD": str(library)}))
         self.say("clock", code == 0 and self.same(self.folder / "clock"),
                  f"an hour back at every question: code {code}{'' if code == 0 else ': ' + err[-300:]}, the same bytes")
         shutil.rmtree(self.folder / "clock", ignore_errors=True)
@@ -235,6 +238,7 @@ def main():
     parser.add_argument("--interrupts", type=int, default=10)
     parser.add_argument("--only", default=",".join(names))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", default=str(ROOT / "build/release/espalier"), help="default: that of the release build")
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     checks = Checks(options)

@@ -8,12 +8,10 @@
 #include "espalier/io/gguf.h"
 #include "espalier/io/tokenizer_merges.h"
 #include "espalier/io/tokenizer_spec.h"
+#include "gguf_token_type.h"
 
 namespace espalier {
 namespace {
-
-// tokenizer.ggml.token_type (llama.cpp include/llama.h, llama_token_type).
-enum GgufTokenType : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 const TokenizerFamily& FamilyNamed(const std::string& pre, const std::string& origin) {
   std::vector<std::string> known;

@@ -7,12 +7,10 @@
 
 #include "espalier/core/error.h"
 #include "espalier/io/tokenizer_bpe.h"
+#include "gguf_token_type.h"
 
 namespace espalier {
 namespace {
-
-// tokenizer.ggml.token_type (llama.cpp include/llama.h, llama_token_type).
-enum GgufTokenType : int64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 struct Vocabulary {
   std::vector<std::string> tokens;

@@ -12,6 +12,7 @@
 
 #include <limits>
 
+#include "espalier/calibrate/cholesky.h"
 #include "espalier/calibrate/input_system.h"
 #include "espalier/core/error.h"
 #include "espalier/prune/compensator.h"
@@ -43,12 +44,9 @@ struct System {
 // W' - W_K: [C, kept].
 Tensor Correction(const System& s, double ridge) {
   const Tensor covariance = InputSystem(s.data.inputs, ridge);  // its diagonal is not read between K and R
-  const auto [factor, info] = at::linalg_cholesky_ex(covariance.index_select(0, s.kept).index_select(1, s.kept));
-  if (info.item<int>() != 0)
-    throw NumericError(
-        fmt::format("compensate least_squares: the covariance of {} kept inputs is not positive definite at row {}; "
-                    "use more calibration tokens or a larger ridge than {}",
-                    s.kept.numel(), info.item<int>(), ridge));
+  const Tensor factor =
+      CholeskyFactor(covariance.index_select(0, s.kept).index_select(1, s.kept), "compensate least_squares",
+                     "kept inputs", fmt::format("use more calibration tokens or a larger ridge than {}", ridge));
   return at::cholesky_solve(s.Missing(s.data, covariance), factor).t();
 }
 

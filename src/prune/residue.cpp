@@ -9,6 +9,7 @@
 #include <set>
 
 #include "espalier/calibrate/calibrate.h"
+#include "espalier/calibrate/cholesky.h"
 #include "espalier/calibrate/input_system.h"
 #include "espalier/core/error.h"
 #include "espalier/core/log.h"
@@ -31,13 +32,8 @@ Tensor Index(const std::vector<int64_t>& indices) {
 }
 
 Tensor Solved(const Tensor& system, const Tensor& right, int64_t l) {
-  const auto [factor, info] = at::linalg_cholesky_ex(system);
-  if (info.item<int>() != 0)
-    throw NumericError(
-        fmt::format("block {}: residue: the covariance of {} inputs is not positive definite at row {}; use more "
-                    "calibration tokens or a larger ridge",
-                    l, system.size(0), info.item<int>()));
-  return at::cholesky_solve(right, factor);
+  return at::cholesky_solve(right, CholeskyFactor(system, fmt::format("block {}: residue", l), "inputs",
+                                                  "use more calibration tokens or a larger ridge"));
 }
 
 // The moments of one FFN's hidden channels and inputs together, solved.

@@ -17,6 +17,7 @@
 #include "run_state.h"
 #include "sweep_cells.h"
 #include "sweep_results.h"
+#include "variant_names.h"
 
 namespace espalier {
 namespace {
@@ -26,12 +27,6 @@ namespace fs = std::filesystem;
 constexpr const char* kCellFile = "cell.json";  // of a finished cell; written last
 
 using Keys = std::vector<std::pair<std::string, std::string>>;  // stage and key
-
-std::string OnOneLine(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  for (size_t at = text.find('\n'); at != std::string::npos; at = text.find('\n', at)) text.replace(at, 1, "; ");
-  return text;
-}
 
 class Sweeper {
  public:

@@ -9,13 +9,12 @@
 
 #include "emit.h"
 #include "espalier/core/error.h"
+#include "variant_names.h"
 
 namespace espalier {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr size_t kLongestName = 40;
 
 using Lines = std::vector<std::string>;
 
@@ -36,12 +35,6 @@ Lines LinesOf(const std::string& message) {
   return lines;
 }
 
-bool IsName(const std::string& name) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
-  return !name.empty() && name.size() <= kLongestName && name.find_first_not_of(kAllowed) == std::string::npos &&
-         name.front() != '.' && name.front() != '-';
-}
-
 template <class T>
 void CheckList(const std::vector<T>& list, const std::string& where, const char* key, Lines& mistakes) {
   if (list.empty())
@@ -57,11 +50,8 @@ std::vector<SweepVariantSpec> VariantsOf(const Recipe& recipe, Lines& mistakes) 
   std::set<std::string> names;
   for (const RecipeEntry& entry : recipe.List("sweep.variants")) {
     SweepVariantSpec variant{entry.options.Text("name"), entry.options.TextList("set"), recipe.Where(entry)};
-    if (!IsName(variant.name))
-      mistakes.push_back(fmt::format(
-          "{}: sweep.variants: the name '{}' is for tables and folders: expected at most {} letters, digits "
-          "and _ + - . that do not begin with . or -",
-          variant.where, variant.name, kLongestName));
+    if (const std::string mistake = MistakeOfName(variant.name); !mistake.empty())
+      mistakes.push_back(fmt::format("{}: sweep.variants: {}", variant.where, mistake));
     if (!names.insert(variant.name).second)
       mistakes.push_back(fmt::format("{}: sweep.variants: two variants are named '{}'", variant.where, variant.name));
     variants.push_back(std::move(variant));

@@ -24,6 +24,7 @@
 #include "espalier/report/training.h"
 #include "run_state.h"
 #include "train_setup.h"
+#include "variant_names.h"
 
 namespace espalier {
 namespace {
@@ -39,18 +40,6 @@ struct Variant {
   Recipe recipe;
   ModelConfig config;
 };
-
-std::string OnOneLine(std::string text) {
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  std::ranges::replace(text, '\n', ' ');
-  return text;
-}
-
-bool IsName(const std::string& name) {
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.";
-  return !name.empty() && name.size() <= 40 && name.find_first_not_of(kAllowed) == std::string::npos &&
-         name.front() != '.' && name.front() != '-';
-}
 
 // What must be the same for all that is compared.
 void CheckReserved(const Recipe& base, const Recipe& variant) {
@@ -71,9 +60,7 @@ std::vector<Variant> VariantsOf(const Recipe& recipe, int64_t vocabulary) {
   std::set<std::string> names;
   const auto add = [&](const std::string& name, const std::vector<std::string>& set, const std::string& where) {
     try {
-      if (!IsName(name))
-        throw RecipeError(fmt::format(
-            "the name '{}' is for tables and folders: expected at most 40 letters, digits and _ + - .", name));
+      if (const std::string mistake = MistakeOfName(name); !mistake.empty()) throw RecipeError(mistake);
       if (!names.insert(name).second) throw RecipeError(fmt::format("two variants are named '{}'", name));
       Recipe own = recipe.With(set);
       CheckReserved(recipe, own);

@@ -16,6 +16,7 @@
 
 #include <limits>
 
+#include "espalier/calibrate/cholesky.h"
 #include "espalier/calibrate/input_system.h"
 #include "espalier/core/error.h"
 #include "espalier/score/removal.h"
@@ -70,12 +71,9 @@ class Obs final : public Scorer {
     const Tensor h = InputSystem(site, ridge_, tail_), p = OutputSystem(input, consumer, gradient_);  // [n, n]
     const Tensor own = site.counted.squares + site.left_out.squares + p.diagonal();
     if (const Tensor spoilt = Spoilt(own, columns); spoilt.isnan().any().item<bool>()) return spoilt;
-    const auto [factor, info] = at::linalg_cholesky_ex(h);
-    if (info.item<int>() != 0)
-      throw NumericError(
-          fmt::format("score obs: block {}: the covariance of {} inputs of {} is not positive definite at row {}; "
-                      "use more calibration tokens or a larger ridge than {}",
-                      input.block, h.size(0), RoleName(consumer), info.item<int>(), ridge_));
+    const Tensor factor = CholeskyFactor(h, fmt::format("score obs: block {}", input.block),
+                                         fmt::format("inputs of {}", RoleName(consumer)),
+                                         fmt::format("use more calibration tokens or a larger ridge than {}", ridge_));
     const RemovalSystem system{at::cholesky_inverse(factor), p};
     const Tensor coupling =
         coupling_ && gradient_ && Consumers(input.kind).size() == 1 ? Coupling(input, site, p, columns) : Tensor();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "espalier/calibrate/cholesky.h"
 #include "espalier/core/error.h"
 #include "espalier/score/removal.h"
 
@@ -25,12 +26,7 @@ struct Exchanges {
 };
 
 Exchanges Evaluate(const Tensor& h, const Tensor& p, const Tensor& kept, const Tensor& removed) {
-  const auto [factor, info] = at::linalg_cholesky_ex(Among(h, kept, kept));
-  if (info.item<int>() != 0)
-    throw NumericError(
-        fmt::format("swaps: the covariance of {} kept inputs is not positive definite at row {}; use more calibration "
-                    "tokens",
-                    kept.numel(), info.item<int>()));
+  const Tensor factor = CholeskyFactor(Among(h, kept, kept), "swaps", "kept inputs", "use more calibration tokens");
   const Tensor a = at::cholesky_inverse(factor).diagonal();          // [K]
   const Tensor h_kr = Among(h, kept, removed);                       // [K, R]
   const Tensor b = at::cholesky_solve(h_kr, factor);                 // [K, R]
