@@ -46,6 +46,8 @@ AnyJson ParseWatched(std::string_view text, const std::string& where) {
   } catch (const typename AnyJson::parse_error& error) {
     throw IoError(
         fmt::format("{}: not valid JSON at byte {}; expected a complete UTF-8 JSON document", where, error.byte));
+  } catch (const typename AnyJson::out_of_range&) {
+    throw IoError(fmt::format("{}: a number in it is too large for any format; expected numbers below 1.8e308", where));
   }
 }
 

@@ -78,7 +78,7 @@ TEST(RandomOrder, IsAPermutationThatDependsOnSeedAndStreamOnly) {
   for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
 }
 
-TEST(ReadJson, RefusesDuplicateKeysAndDeepNesting) {
+TEST(ReadJson, RefusesDuplicateKeysDeepNestingAndNumbersThatOverflow) {
   EXPECT_EQ(MessageOf([] { ParseJson(R"({"a":1,"a":2})", "f.json"); }), "f.json: duplicate JSON key 'a'");
   EXPECT_EQ(MessageOf([] { ParseJson(std::string(1000, '['), "f.json"); }),
             "f.json: JSON nested deeper than 64 levels");
@@ -86,6 +86,9 @@ TEST(ReadJson, RefusesDuplicateKeysAndDeepNesting) {
             "f.json: not valid JSON at byte 6; expected a complete UTF-8 JSON document");
   EXPECT_EQ(MessageOf([] { ParseJson(std::string_view("{}\0x", 4), "f.json"); }),
             "f.json: a zero byte at byte 2; expected a complete UTF-8 JSON document");
+  for (const char* number : {"1e999", "[-6.2e616601]"})
+    EXPECT_EQ(MessageOf([&] { ParseJson(number, "f.json"); }),
+              "f.json: a number in it is too large for any format; expected numbers below 1.8e308");
 }
 
 }  // namespace
